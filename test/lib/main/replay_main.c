@@ -19,8 +19,8 @@ static int replay(const char *path)
         rewind(file);
         bytes = size >= 0 ? malloc((size_t)size + 1) : NULL;
     }
-    int failed = bytes == NULL ||
-                 fread(bytes, 1, (size_t)size, file) != (size_t)size;
+    int failed =
+        bytes == NULL || fread(bytes, 1, (size_t)size, file) != (size_t)size;
     if (failed) {
         fprintf(stderr, "replay: can't read %s\n", path);
     } else {
