@@ -61,7 +61,8 @@ extern "C" {
     X(-15, BUSY, "busy with another operation of the kind")                    \
     X(-16, UNSUPPORTED, "not supported by these options")                      \
     X(-17, TRUNCATED, "the write was undone before it was committed")          \
-    X(-18, ABORTED, "interrupted")
+    X(-18, ABORTED, "interrupted")                                             \
+    X(-19, ACCESS, "permission denied")
 
 enum walkerdb_error {
     WALKERDB_OK = 0,
