@@ -1,0 +1,119 @@
+/*
+ * session.h - one client as the commands see it: no socket, no loop. The
+ * connection in net/ owns one; the simulator makes them directly.
+ *
+ * A session belongs to one worker thread. Other threads may only look at what
+ * is atomic here, or at `about` under its mutex (CLIENT LIST, CLIENT KILL).
+ */
+#ifndef WDB_CMD_SESSION_H
+#define WDB_CMD_SESSION_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "base/buffer.h"
+#include "base/list.h"
+#include "resp/output.h"
+#include "resp/parser.h"
+
+struct wdb_context;
+struct wdb_executor;
+struct wdb_multi; /* queued commands of MULTI: cmd/transaction.c */
+struct wdb_watcher;
+
+enum wdb_session_flag {
+    WDB_SESSION_AUTHENTICATED = 1 << 0,
+    WDB_SESSION_MULTI = 1 << 1,       /* between MULTI and EXEC */
+    WDB_SESSION_MULTI_ERROR = 1 << 2, /* a queued command was refused */
+    WDB_SESSION_CLOSE_AFTER_REPLY = 1 << 3,
+    WDB_SESSION_CLOSING = 1 << 4, /* executes nothing more */
+    WDB_SESSION_PARKED = 1 << 5,  /* waits for a job off the loop, or a pause */
+    WDB_SESSION_MONITOR = 1 << 6,
+    WDB_SESSION_REPLY_OFF = 1 << 7,
+    WDB_SESSION_REPLY_SKIP_NEXT = 1 << 8,
+    WDB_SESSION_REPLY_SKIP = 1 << 9,
+    WDB_SESSION_NO_EVICT = 1 << 10,
+    WDB_SESSION_NO_TOUCH = 1 << 11,
+    WDB_SESSION_READONLY = 1 << 12,
+    WDB_SESSION_UNIX_SOCKET = 1 << 13,
+    WDB_SESSION_PAUSED = 1 << 14,
+};
+
+/* A reply up to byte `end` of all output ever may go out once the gate has
+ * passed `index`. */
+struct wdb_gate_mark {
+    uint64_t end;
+    uint64_t index;
+};
+
+struct wdb_session {
+    struct wdb_context *context;
+    struct wdb_executor *executor; /* of its worker */
+    uint64_t id;
+    uint32_t flags; /* enum wdb_session_flag; own thread only */
+    int protocol;   /* 2 or 3 */
+    uint32_t database;
+    struct wdb_parser parser;
+    struct wdb_buffer input; /* bytes from the client ... */
+    size_t input_used;       /* ... executed up to here */
+    struct wdb_output output;
+    uint64_t output_total; /* bytes ever put into output (after a turn) */
+    uint64_t output_sent;  /* bytes ever consumed from it */
+    uint64_t depends;      /* highest index a reply so far depended on */
+    struct wdb_gate_mark *marks; /* ring, oldest first */
+    uint32_t mark_first, mark_count, mark_capacity;
+    struct wdb_multi *multi;
+    struct wdb_watcher *watcher;
+    void *owner;       /* the connection in net/, or the simulator's client */
+    struct wdb_list ready_node;    /* executor's list of those with work */
+    struct wdb_list registry_node; /* context's list of all, under its mutex */
+
+    /* What others may look at. */
+    _Atomic uint64_t last_active_ms;
+    _Atomic uint64_t command_count;
+    _Atomic uint32_t last_command_id;
+    _Atomic uint32_t flags_shown; /* copy of flags, database, protocol for */
+    _Atomic uint32_t database_shown; /* CLIENT LIST of other workers */
+    _Atomic uint32_t protocol_shown;
+    _Atomic uint64_t input_size_shown, output_size_shown, multi_count_shown,
+        watch_count_shown;
+    _Atomic bool kill; /* somebody else asks to close it */
+    uint64_t created_ms;
+    int fd; /* to show only */
+    pthread_mutex_t about_lock;
+    struct {
+        char address[128];       /* "127.0.0.1:1234" */
+        char local_address[128];
+        char name[256];
+        char library_name[128];
+        char library_version[64];
+        char user[64];
+    } about;
+};
+
+struct wdb_session_info {
+    const char *address, *local_address;
+    int fd;
+    bool unix_socket;
+    void *owner;
+};
+/* Make and register. ENOMEM. */
+WDB_MUST_CHECK int wdb_session_new(struct wdb_context *context,
+                                   struct wdb_executor *executor,
+                                   const struct wdb_session_info *info,
+                                   struct wdb_session **out);
+/* Unregister, forget watches and queued commands, free. */
+void wdb_session_free(struct wdb_session *session);
+/* RESET and connection start: everything but identity and address as new. */
+void wdb_session_reset(struct wdb_session *session);
+/* Room to read input into, at least 16 KiB or what a big argument still needs
+ * (so large values are read straight to their place). NULL: ENOMEM or the
+ * query buffer limit. */
+uint8_t *wdb_session_input_room(struct wdb_session *session, size_t *size_out);
+void wdb_session_input_add(struct wdb_session *session, size_t size);
+/* Bytes of output that may be sent, given the gate's index. */
+size_t wdb_session_sendable(struct wdb_session *session, uint64_t gate);
+/* The connection sent this many bytes of the output's head. */
+void wdb_session_sent(struct wdb_session *session, size_t size);
+
+#endif

@@ -1,0 +1,50 @@
+/*
+ * segment.h - one file of entries, open and mapped.
+ *
+ * A segment is shared: the log's table holds one reference, a reply that
+ * points into its mapping another, merge a third. When the last one is
+ * dropped, the mapping goes, the file is closed and, if it was doomed,
+ * unlinked. The struct itself is freed through the log's epoch, because
+ * workers look at it without a lock.
+ */
+#ifndef WDB_LOG_SEGMENT_H
+#define WDB_LOG_SEGMENT_H
+
+#include <stdatomic.h>
+
+#include "base/epoch.h"
+#include "env/env.h"
+#include "log/format.h"
+
+struct wdb_residency; /* log/residency.h */
+
+struct wdb_segment {
+    uint64_t id;
+    uint32_t slot;
+    enum wdb_segment_kind kind;
+    struct wdb_segment_header header;
+    struct wdb_file *file;
+    const uint8_t *map; /* whole file, [0, size) */
+    uint64_t size;      /* allocated */
+    _Atomic uint64_t written; /* bytes below are in the file (page cache) */
+    _Atomic uint64_t synced;  /* bytes below are durable */
+    _Atomic bool sealed;      /* takes no more entries, and is durable */
+    uint64_t size_used;       /* once no entry can follow: end of the last */
+    uint64_t index_first, index_last;
+    uint64_t clean_index;
+    uint64_t record_count;
+    uint32_t last_crc;
+    _Atomic uint64_t bytes_dead; /* of records that nobody needs any more */
+    _Atomic uint32_t references;
+    _Atomic bool doomed; /* unlink when the last reference goes */
+    struct wdb_residency *residency;
+    struct wdb_epoch_retired retired;
+};
+
+/* One more reference; the caller has one, holds a stripe lock that keeps a
+ * position into it alive, or is inside the epoch with it in the table. */
+void wdb_segment_acquire(struct wdb_segment *segment);
+/* Give it back; the last one closes and, if doomed, unlinks. Thread: any. */
+void wdb_segment_drop(struct wdb_segment *segment);
+
+#endif

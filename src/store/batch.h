@@ -1,0 +1,42 @@
+/*
+ * batch.h - the records of one command, transaction or script, staged.
+ *
+ * A batch collects encoded records in memory of its own; the checksums are
+ * computed here, outside of every lock. It takes effect whole or not at all
+ * when it is committed to the store. One thread at a time.
+ */
+#ifndef WDB_STORE_BATCH_H
+#define WDB_STORE_BATCH_H
+
+#include "base/buffer.h"
+#include "log/format.h"
+
+/* Per record: where it is in the staging buffer, and its key's hash. */
+struct wdb_batch_item {
+    uint64_t hash;
+    uint64_t offset;
+    uint32_t size; /* / 8 */
+};
+
+struct wdb_batch {
+    struct wdb_buffer records;   /* encoded, 8-aligned */
+    struct wdb_batch_item *items;
+    uint32_t count, capacity;
+    uint32_t applied; /* items below are in the keydir, at staged positions */
+    bool deletes_only; /* may use the log's reserve */
+};
+
+void wdb_batch_init(struct wdb_batch *batch);
+void wdb_batch_release(struct wdb_batch *batch);
+/* Empty it; keeps up to 1 MiB of memory for the next use. */
+void wdb_batch_clear(struct wdb_batch *batch);
+/*
+ * Append one record; bytes are copied. hash is that of (database, key) as
+ * wdb_store_hash gives it (0 for records without a key).
+ * ENOMEM, ETOOBIG; then the batch is as before.
+ */
+WDB_MUST_CHECK int wdb_batch_add(struct wdb_batch *batch,
+                                 const struct wdb_record *record,
+                                 uint64_t hash);
+
+#endif
