@@ -21,7 +21,7 @@
 #define WDB_NAME_SIZE_MAX 48
 
 enum wdb_name_kind {
-    WDB_NAME_OTHER, /* not ours: never touched */
+    WDB_NAME_KIND_OTHER, /* not ours: never touched */
     WDB_NAME_KIND_LOCK,
     WDB_NAME_KIND_MANIFEST,
     WDB_NAME_KIND_LOG,
