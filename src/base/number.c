@@ -19,6 +19,9 @@
 /* A longer text is no number to Redis (5 KiB hold every long double). */
 #define REAL_TEXT_MAX 5120
 
+/* What the caller of wdb_format_double makes room for. */
+#define DOUBLE_TEXT_MAX 128
+
 /* Doubles hold every integer up to here, and its powers of ten exactly. */
 #define EXACT_INTEGER_MAX ((uint64_t)1 << 53)
 #define EXACT_POWER_MAX   22
@@ -126,14 +129,31 @@ bool wdb_parse_size(struct wdb_slice text, uint64_t *out)
     return false;
 }
 
+static const char digit_pairs[] = "00010203040506070809"
+                                  "10111213141516171819"
+                                  "20212223242526272829"
+                                  "30313233343536373839"
+                                  "40414243444546474849"
+                                  "50515253545556575859"
+                                  "60616263646566676869"
+                                  "70717273747576777879"
+                                  "80818283848586878889"
+                                  "90919293949596979899";
+
 size_t wdb_format_uint64(char *out, uint64_t value)
 {
     char digits[WDB_INT64_TEXT_MAX];
     size_t at = sizeof(digits);
-    do {
-        digits[--at] = (char)('0' + value % 10);
-        value /= 10;
-    } while (value != 0);
+    for (; value >= 100; value /= 100) {
+        at -= 2;
+        memcpy(digits + at, digit_pairs + 2 * (value % 100), 2);
+    }
+    if (value >= 10) {
+        at -= 2;
+        memcpy(digits + at, digit_pairs + 2 * value, 2);
+    } else {
+        digits[--at] = (char)('0' + value);
+    }
     memcpy(out, digits + at, sizeof(digits) - at);
     return sizeof(digits) - at;
 }
@@ -271,101 +291,108 @@ bool wdb_parse_long_double(struct wdb_slice text, long double *out)
 
 /* ---- reals, written ---- */
 
-/* The sign and the decimal digits of a double: 0.DIGITS times 10^point. */
-struct decimal {
-    char digits[20];
-    size_t count; /* without trailing zeros, at least 1 */
-    int point;
+/* What "%.17g" prints without an exponent starts at this power of ten. */
+#define PLAIN_EXPONENT_MIN -4
+#define SIGNIFICANT_COUNT  17
+
+/* The parts of a double as bits. */
+#define MANTISSA_BITS 52
+#define MANTISSA_UNIT ((uint64_t)1 << MANTISSA_BITS)
+#define EXPONENT_BIAS 1075 /* the mantissa taken as an integer */
+
+/* From the power of ten at PLAIN_EXPONENT_MIN + 1 on. */
+static const double next_powers[] = {
+    1e-3, 1e-2, 1e-1, 1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,
+    1e7,  1e8,  1e9,  1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16,
 };
 
-/* If a positive value is a decimal of at most 15 digits with few of them
- * behind the point, those digits: no shorter ones would be read as it. */
-static bool short_decimal(double value, struct decimal *out)
+static const uint64_t integer_powers[] = {
+    1,
+    10,
+    100,
+    1000,
+    10000,
+    100000,
+    1000000,
+    10000000,
+    100000000,
+    1000000000,
+    10000000000,
+    100000000000,
+    1000000000000,
+    10000000000000,
+    100000000000000,
+    1000000000000000,
+    10000000000000000,
+    100000000000000000,
+    1000000000000000000,
+    10000000000000000000u,
+};
+
+/*
+ * The first 17 digits of value as an integer, and the power of ten of the
+ * first of them. For 1e-4 <= value < 2^52 this is exact in 128 bits (53 of
+ * the mantissa and 67 of 10^20), so it rounds as printf does: to nearest, a
+ * tie to even.
+ */
+static uint64_t significant_digits(double value, int *exponent_out)
 {
-    for (int places = 0; places <= 9; places++) {
-        double scaled = value * powers_of_ten[places];
-        if (scaled >= 1e15) {
-            return false;
-        }
-        /* The product may be off by one in its last place: round it. */
-        uint64_t integer = (uint64_t)(scaled + 0.5);
-        if (integer != 0 && (double)integer / powers_of_ten[places] == value) {
-            out->count = wdb_format_uint64(out->digits, integer);
-            out->point = (int)out->count - places;
-            return true;
-        }
+    uint64_t bits;
+    memcpy(&bits, &value, sizeof(bits));
+    uint64_t mantissa = (bits & (MANTISSA_UNIT - 1)) | MANTISSA_UNIT;
+    unsigned shift = EXPONENT_BIAS - (unsigned)(bits >> MANTISSA_BITS);
+
+    size_t exponent = 0; /* counted from PLAIN_EXPONENT_MIN */
+    while (value >= next_powers[exponent]) {
+        exponent++;
     }
-    return false;
+    size_t places = SIGNIFICANT_COUNT - 1 - PLAIN_EXPONENT_MIN - exponent;
+    unsigned __int128 product = mantissa;
+    if (places == WDB_COUNT(integer_powers)) {
+        product *= 10;
+        places--;
+    }
+    product *= integer_powers[places];
+
+    uint64_t digits = (uint64_t)(product >> shift);
+    unsigned __int128 half = (unsigned __int128)1 << (shift - 1);
+    unsigned __int128 rest = product & (2 * half - 1);
+    digits += rest > half || (rest == half && (digits & 1) != 0);
+    if (digits == integer_powers[SIGNIFICANT_COUNT]) {
+        digits = integer_powers[SIGNIFICANT_COUNT - 1];
+        exponent++;
+    }
+    wdb_assert(digits >= integer_powers[SIGNIFICANT_COUNT - 1] &&
+               digits < integer_powers[SIGNIFICANT_COUNT]);
+    *exponent_out = (int)exponent + PLAIN_EXPONENT_MIN;
+    return digits;
 }
 
-/* The fewest digits that strtod reads as the same positive value. */
-static void shortest_decimal(double value, struct decimal *out)
+/* "%.17g" by hand for 1e-4 <= value < 2^52, ten times as fast. */
+static size_t format_plain(char *out, double value)
 {
-    if (short_decimal(value, out)) {
-        return;
+    int exponent;
+    char digits[WDB_INT64_TEXT_MAX];
+    uint64_t significant = significant_digits(value, &exponent);
+    size_t count = wdb_format_uint64(digits, significant);
+    size_t whole = exponent >= 0 ? (size_t)exponent + 1 : 0;
+    while (count > whole && digits[count - 1] == '0') {
+        count--;
     }
-    char text[32];
-    /* Subnormals have fewer digits to give; 15 always suffice to tell two
-     * decimals apart that are normal doubles. */
-    for (int precision = value < 2.3e-308 ? 1 : 15; precision <= 17;
-         precision++) {
-        snprintf(text, sizeof(text), "%.*e", precision - 1, value);
-        if (strtod(text, NULL) == value) {
-            break;
-        }
-    }
-    char *exponent = strchr(text, 'e');
-    wdb_assert(exponent != NULL);
-    out->point = atoi(exponent + 1) + 1;
-    out->count = 0;
-    for (const char *c = text; c < exponent; c++) {
-        if (is_digit((uint8_t)*c)) {
-            out->digits[out->count++] = *c;
-        }
-    }
-}
-
-static size_t put_zeros(char *out, size_t count)
-{
-    memset(out, '0', count);
-    return count;
-}
-
-/* Lay out the digits as Redis does: plain for what is not much longer so. */
-static size_t layout_decimal(char *out, const struct decimal *d)
-{
     char *start = out;
-    int trailing = d->point - (int)d->count; /* zeros behind the digits */
-    int exponent = d->point - 1;
-    if (trailing >= 0 && exponent < (int)d->count + 7) {
-        memcpy(out, d->digits, d->count);
-        out += d->count;
-        out += put_zeros(out, (size_t)trailing);
-        return (size_t)(out - start);
+    if (whole == 0) {
+        *out++ = '0';
     }
-    if (trailing < 0 && (trailing > -7 || abs(exponent) < 4)) {
-        size_t whole = d->point > 0 ? (size_t)d->point : 0;
-        if (whole == 0) {
+    memcpy(out, digits, whole);
+    out += whole;
+    if (count > whole) {
+        *out++ = '.';
+        for (int i = exponent + 1; i < 0; i++) {
             *out++ = '0';
         }
-        memcpy(out, d->digits, whole);
-        out += whole;
-        *out++ = '.';
-        if (d->point < 0) {
-            out += put_zeros(out, (size_t)-d->point);
-        }
-        memcpy(out, d->digits + whole, d->count - whole);
-        return (size_t)(out + d->count - whole - start);
+        memcpy(out, digits + whole, count - whole);
+        out += count - whole;
     }
-    *out++ = d->digits[0];
-    if (d->count > 1) {
-        *out++ = '.';
-        memcpy(out, d->digits + 1, d->count - 1);
-        out += d->count - 1;
-    }
-    *out++ = 'e';
-    *out++ = exponent < 0 ? '-' : '+';
-    out += wdb_format_uint64(out, (uint64_t)abs(exponent));
     return (size_t)(out - start);
 }
 
@@ -387,20 +414,22 @@ size_t wdb_format_double(char *out, double value)
     if (value == 0) {
         return put_text(out, signbit(value) ? "-0" : "0");
     }
-    double limit = (double)((uint64_t)1 << 52);
-    if (value >= -limit && value <= limit && value == (double)(int64_t)value) {
-        return wdb_format_int64(out, (int64_t)value);
-    }
+    double magnitude = value < 0 ? -value : value;
     size_t sign = value < 0;
-    if (sign != 0) {
+    if (magnitude < (double)MANTISSA_UNIT && magnitude >= 1e-4) {
+        if (value == (double)(int64_t)value) {
+            return wdb_format_int64(out, (int64_t)value);
+        }
         out[0] = '-';
+        return sign + format_plain(out + sign, magnitude);
     }
-    struct decimal decimal;
-    shortest_decimal(sign != 0 ? -value : value, &decimal);
-    while (decimal.count > 1 && decimal.digits[decimal.count - 1] == '0') {
-        decimal.count--;
+    int length = snprintf(out, DOUBLE_TEXT_MAX, "%.17g", value);
+    wdb_assert(length > 0 && length < DOUBLE_TEXT_MAX);
+    char radix = foreign_radix();
+    if (radix != 0) {
+        replace_radix(out, radix, '.');
     }
-    return sign + layout_decimal(out + sign, &decimal);
+    return (size_t)length;
 }
 
 size_t wdb_format_long_double(char *out, long double value)

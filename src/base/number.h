@@ -21,8 +21,8 @@ bool wdb_parse_size(struct wdb_slice text, uint64_t *out);
 /* Write decimal digits to out (at least 20 bytes); returns the length. */
 size_t wdb_format_int64(char *out, int64_t value);
 size_t wdb_format_uint64(char *out, uint64_t value);
-/* The shortest-17-digits form that Redis gives a double ("%.17g" made
- * canonical: integers without exponent); out at least 128 bytes. */
+/* The form that Redis 7.0 gives a score: "%.17g" (so 0.1 is written
+ * 0.10000000000000001), "inf", "-inf", "nan"; out at least 128 bytes. */
 size_t wdb_format_double(char *out, double value);
 /* As Redis's ld2string human mode (INCRBYFLOAT): %.17Lf without trailing
  * zeros; out at least 5120 bytes. */
