@@ -1,7 +1,7 @@
 /*
  * manifest.c - encodes, decodes and replaces the manifest.
  *
- *   0        96                          +80*count     +raft       +8
+ *   0        112                         +80*count     +raft       +8
  *   +--------+-----------+-----+---------+-------------+-----------+
  *   | header | segment 0 | ... | n - 1   | raft, to 8  | 0u32, crc |
  *   +--------+-----------+-----+---------+-------------+-----------+
@@ -35,10 +35,12 @@ struct header {
     uint64_t index_retained;
     uint64_t object_counter;
     uint64_t term;
+    uint64_t index_durable;
+    uint64_t time_ms;
     uint32_t segment_count;
     uint32_t raft_size;
 };
-static_assert(sizeof(struct header) == 96, "on disk");
+static_assert(sizeof(struct header) == 112, "on disk");
 
 struct segment_image {
     uint64_t id;
@@ -239,6 +241,8 @@ int wdb_manifest_encode(const struct wdb_manifest *m, void **data_out,
         .index_retained = m->index_retained,
         .object_counter = m->object_counter,
         .term = m->term,
+        .index_durable = m->index_durable,
+        .time_ms = m->time_ms,
         .segment_count = (uint32_t)m->segment_count,
         .raft_size = (uint32_t)m->raft.size,
     };
@@ -357,6 +361,8 @@ int wdb_manifest_decode(const void *data, size_t size, struct wdb_manifest *out)
         .index_retained = header.index_retained,
         .object_counter = header.object_counter,
         .term = header.term,
+        .index_durable = header.index_durable,
+        .time_ms = header.time_ms,
         .cluster = (header.flags & FLAG_CLUSTER) != 0,
         .segment_count = header.segment_count,
     };

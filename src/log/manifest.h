@@ -48,6 +48,9 @@ struct wdb_manifest {
     uint64_t truncation_index; /* last wdb_log_truncate: from, 0 = never */
     uint64_t truncation_count;
     uint64_t index_retained; /* log entries from here on are kept for peers */
+    uint64_t index_durable;  /* entries up to here were durable when this was
+                                written: damage there is corruption */
+    uint64_t time_ms;        /* highest logged time then */
     uint64_t object_counter; /* high-water mark: ids below may be in use */
     uint64_t term;           /* standalone: 1 */
     bool cluster;            /* belongs to a cluster: no standalone start */
