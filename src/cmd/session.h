@@ -59,12 +59,15 @@ struct wdb_session {
     struct wdb_output output;
     uint64_t output_total; /* bytes ever put into output (after a turn) */
     uint64_t output_sent;  /* bytes ever consumed from it */
+    uint64_t output_released; /* bytes that the gate has let pass */
     uint64_t depends;      /* highest index a reply so far depended on */
     struct wdb_gate_mark *marks; /* ring, oldest first */
     uint32_t mark_first, mark_count, mark_capacity;
     struct wdb_multi *multi;
     struct wdb_watcher *watcher;
     void *owner;       /* the connection in net/, or the simulator's client */
+    bool exec_done; /* EXEC ran to its end: the dispatcher ends the MULTI */
+    uint32_t cold_count; /* times that the request at the head was parked */
     struct wdb_list ready_node;    /* executor's list of those with work */
     struct wdb_list registry_node; /* context's list of all, under its mutex */
 
@@ -111,6 +114,9 @@ void wdb_session_reset(struct wdb_session *session);
  * query buffer limit. */
 uint8_t *wdb_session_input_room(struct wdb_session *session, size_t *size_out);
 void wdb_session_input_add(struct wdb_session *session, size_t size);
+/* The output as it is now depends on session->depends; called by the executor
+ * behind a run of commands, and by sendable. */
+void wdb_session_mark(struct wdb_session *session);
 /* Bytes of output that may be sent, given the gate's index. */
 size_t wdb_session_sendable(struct wdb_session *session, uint64_t gate);
 /* The connection sent this many bytes of the output's head. */

@@ -67,6 +67,17 @@ WDB_MUST_CHECK int wdb_txn_commit(struct wdb_txn *txn);
 void wdb_txn_abort(struct wdb_txn *txn);
 /* EXEC: make what the last command wrote visible to the next one. */
 WDB_MUST_CHECK int wdb_txn_stage(struct wdb_txn *txn);
+struct wdb_key;
+/* If this key's value is not in memory, add it to what wdb_txn_fetch reads (the
+ * key's stripe is held). For the other keys of a command that found one cold;
+ * the one that was found is there already. Bounded by
+ * WDB_FETCH_COUNT_MAX; more are left for the next time. */
+#define WDB_FETCH_COUNT_MAX 1024
+void wdb_txn_want(struct wdb_txn *txn, const struct wdb_key *key);
+/* Take what is to be fetched out of an aborted transaction: a malloc'ed array,
+ * whose references wdb_store_fetch drops. txn->cold is false afterwards. */
+void wdb_txn_take_fetches(struct wdb_txn *txn, struct wdb_fetch **out,
+                          uint32_t *count_out);
 /* After an abort with txn->cold: read what it asks for; may wait. */
 WDB_MUST_CHECK int wdb_txn_fetch(struct wdb_txn *txn);
 

@@ -18,18 +18,33 @@ struct wdb_batch_item {
     uint32_t size; /* / 8 */
 };
 
+struct wdb_undo_block; /* store/undo.h */
+
 struct wdb_batch {
     struct wdb_buffer records;   /* encoded, 8-aligned */
     struct wdb_batch_item *items;
     uint32_t count, capacity;
     uint32_t applied; /* items below are in the keydir, at staged positions */
     bool deletes_only; /* may use the log's reserve */
+    /* The store's: what the applied items replaced, and the number under which
+     * staged positions find this batch. It must not move while staged. */
+    uint32_t context;
+    struct wdb_undo_block *undo;
 };
 
 void wdb_batch_init(struct wdb_batch *batch);
+/* Free its memory. Nothing of it may be staged any more (committed or rolled
+ * back): the same for clear. */
 void wdb_batch_release(struct wdb_batch *batch);
 /* Empty it; keeps up to 1 MiB of memory for the next use. */
 void wdb_batch_clear(struct wdb_batch *batch);
+/* Forget all records from number `count` on; they were not applied yet. */
+static inline void wdb_batch_truncate(struct wdb_batch *batch, uint32_t count) {
+    if (count < batch->count) {
+        batch->records.size = batch->items[count].offset;
+        batch->count = count;
+    }
+}
 /*
  * Append one record; bytes are copied. hash is that of (database, key) as
  * wdb_store_hash gives it (0 for records without a key).

@@ -1,0 +1,587 @@
+/*
+ * executor.c - parse ahead, prefetch, execute in order.
+ *
+ * With pipelining, and with many connections, the price of a request is its
+ * cache misses: the keydir's bucket, the entry with the key, the record. So
+ * requests are taken in groups, over all sessions that have input, and each
+ * group goes through passes: (1) parse, look the command up, hash the key,
+ * prefetch the bucket; (2) read the bucket, prefetch the entry; (3) read the
+ * entry, prefetch the record; (4) execute in order. By then the lines are
+ * there. Passes 2 and 3 read without locks inside the log's epoch; what they
+ * see may be stale, and costs at most a useless prefetch.
+ *
+ * A request that cannot be executed now (its value is cold, or CLIENT PAUSE
+ * holds it) parks its session: its bytes stay in the input and are parsed again
+ * later, and the requests behind it in the group are skipped.
+ */
+#include "cmd/executor.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "cmd/dispatch.h"
+#include "walkerdb.h"
+
+#define ARGUMENT_POOL_INITIAL 1024
+#define COLD_RETRY_MAX 8
+
+struct slot {
+    struct wdb_session *session;
+    const struct wdb_command *command;
+    struct wdb_keydir *keydir; /* for prefetching; NULL: nothing to do */
+    uint64_t hash;             /* of its first key */
+    uint32_t argument_first;   /* in the pool */
+    uint32_t argc;
+    uint32_t key_first, key_count;
+    size_t input_end; /* session->input_used once it is executed */
+};
+
+struct wdb_executor {
+    struct wdb_context *context;
+    struct wdb_store *store;
+    struct wdb_log *log;
+    void *worker;
+    struct wdb_list ready;  /* sessions with input to look at */
+    struct wdb_list paused; /* held by CLIENT PAUSE */
+    struct slot slots[WDB_EXECUTOR_GROUP];
+    uint32_t slot_count;
+    struct wdb_slice *arguments;
+    uint32_t argument_count, argument_capacity;
+    struct wdb_key *keys;
+    uint32_t key_count, key_capacity;
+    uint32_t *key_indexes; /* scratch of wdb_command_keys */
+    uint32_t key_index_capacity;
+    struct wdb_txn txn;
+    uint64_t commands_before; /* of this turn, for the bound */
+};
+
+/* A cold value's way to memory: freed by its `done`. */
+struct cold_job {
+    struct wdb_executor *executor;
+    struct wdb_session *session;
+    struct wdb_store *store;
+    struct wdb_fetch *fetches;
+    uint32_t fetch_count;
+};
+
+int wdb_executor_new(struct wdb_context *context, void *worker,
+                     struct wdb_executor **out) {
+    struct wdb_executor *executor = calloc(1, sizeof(*executor));
+    if (executor == NULL) {
+        return WALKERDB_ENOMEM;
+    }
+    executor->arguments =
+        malloc(ARGUMENT_POOL_INITIAL * sizeof(*executor->arguments));
+    executor->keys = malloc(ARGUMENT_POOL_INITIAL * sizeof(*executor->keys));
+    if (executor->arguments == NULL || executor->keys == NULL) {
+        free(executor->arguments);
+        free(executor->keys);
+        free(executor);
+        return WALKERDB_ENOMEM;
+    }
+    executor->argument_capacity = ARGUMENT_POOL_INITIAL;
+    executor->key_capacity = ARGUMENT_POOL_INITIAL;
+    executor->context = context;
+    executor->worker = worker;
+    executor->store = wdb_db_store(context->db);
+    executor->log = wdb_db_log(context->db);
+    wdb_list_init(&executor->ready);
+    wdb_list_init(&executor->paused);
+    wdb_txn_init(&executor->txn, context->db);
+    *out = executor;
+    return 0;
+}
+
+void wdb_executor_free(struct wdb_executor *executor) {
+    if (executor == NULL) {
+        return;
+    }
+    wdb_txn_release(&executor->txn);
+    free(executor->arguments);
+    free(executor->keys);
+    free(executor->key_indexes);
+    free(executor);
+}
+
+void *wdb_executor_worker(const struct wdb_executor *executor) {
+    return executor->worker;
+}
+
+void wdb_executor_add(struct wdb_executor *executor,
+                      struct wdb_session *session) {
+    if ((session->flags & (WDB_SESSION_PARKED | WDB_SESSION_CLOSING)) == 0 &&
+        wdb_list_empty(&session->ready_node)) {
+        wdb_list_append(&executor->ready, &session->ready_node);
+    }
+}
+
+void wdb_executor_remove(struct wdb_executor *executor,
+                         struct wdb_session *session) {
+    (void)executor;
+    wdb_list_remove(&session->ready_node);
+}
+
+bool wdb_executor_needs_flush(struct wdb_executor *executor) {
+    return wdb_log_dirty(executor->log);
+}
+
+/* --- pass 1: parse ------------------------------------------------------- */
+
+/* Before AUTH a stranger gets little: see the limits. */
+static struct wdb_parser_limits parser_limits(struct wdb_session *session) {
+    if (WDB_UNLIKELY(!(session->flags & WDB_SESSION_AUTHENTICATED))) {
+        return (struct wdb_parser_limits){10, (uint64_t)16 << 10,
+                                          (size_t)64 << 10};
+    }
+    return (struct wdb_parser_limits){
+        INT32_MAX,
+        wdb_config_u64(session->context->config,
+                       WDB_CONFIG_PROTO_MAX_BULK_LEN),
+        (size_t)64 << 10};
+}
+
+static int reserve_pools(struct wdb_executor *executor, uint32_t argc) {
+    uint32_t need = executor->argument_count + argc;
+    if (need > executor->argument_capacity) {
+        uint32_t capacity = need * 2;
+        struct wdb_slice *grown =
+            realloc(executor->arguments, capacity * sizeof(*grown));
+        if (grown == NULL) {
+            return WALKERDB_ENOMEM;
+        }
+        executor->arguments = grown;
+        executor->argument_capacity = capacity;
+    }
+    need = executor->key_count + argc;
+    if (need > executor->key_capacity) {
+        uint32_t capacity = need * 2;
+        struct wdb_key *grown =
+            realloc(executor->keys, capacity * sizeof(*grown));
+        if (grown == NULL) {
+            return WALKERDB_ENOMEM;
+        }
+        executor->keys = grown;
+        executor->key_capacity = capacity;
+    }
+    return 0;
+}
+
+/* Find and hash the keys; prefetch the bucket of the first. */
+static int find_keys(struct wdb_executor *executor, struct slot *slot) {
+    const struct wdb_command *command = slot->command;
+    const struct wdb_slice *argv = executor->arguments + slot->argument_first;
+    slot->key_first = executor->key_count;
+    slot->key_count = 0;
+    slot->keydir = NULL;
+    if (command == NULL || command->key_spec_count == 0) {
+        return 0;
+    }
+    if (slot->argc > executor->key_index_capacity) {
+        uint32_t capacity = slot->argc + 64;
+        uint32_t *grown =
+            realloc(executor->key_indexes, capacity * sizeof(*grown));
+        if (grown == NULL) {
+            return WALKERDB_ENOMEM;
+        }
+        executor->key_indexes = grown;
+        executor->key_index_capacity = capacity;
+    }
+    int count = wdb_command_keys(command, slot->argc, argv,
+                                 executor->key_indexes,
+                                 executor->key_index_capacity);
+    for (int i = 0; i < count; i++) {
+        executor->keys[executor->key_count++] =
+            wdb_key(executor->store, argv[executor->key_indexes[i]]);
+    }
+    if (count > 0) {
+        slot->key_count = (uint32_t)count;
+        slot->hash = executor->keys[slot->key_first].hash;
+        slot->keydir = wdb_store_keydir(
+            executor->store,
+            wdb_store_database(executor->store, slot->session->database));
+        if (slot->keydir != NULL) {
+            wdb_keydir_prefetch_bucket(slot->keydir, slot->hash);
+        }
+    }
+    return 0;
+}
+
+/* The container's subcommand decides which arguments are keys. */
+static const struct wdb_command *look_up(const struct wdb_slice *argv,
+                                         uint32_t argc) {
+    const struct wdb_command *command = wdb_command_find(argv[0]);
+    if (command != NULL && command->subcommands != NULL && argc > 1) {
+        const struct wdb_command *sub =
+            wdb_command_find_sub(command, argv[1]);
+        return sub != NULL ? sub : command;
+    }
+    return command;
+}
+
+static void protocol_error(struct wdb_session *session, const char *text) {
+    struct wdb_reply reply = {.output = &session->output,
+                              .protocol = session->protocol};
+    wdb_reply_error(&reply, "ERR %s", text);
+    wdb_logger_print(session->context->logger, WDB_LOG_VERBOSE,
+                     "Protocol error from client %s: %s",
+                     session->about.address, text);
+    session->flags |= WDB_SESSION_CLOSE_AFTER_REPLY | WDB_SESSION_CLOSING;
+    session->input_used = session->input.size;
+}
+
+/* Somebody made a browser talk to us (cross-protocol attack). */
+static bool foreign_protocol(const struct wdb_slice name) {
+    return (name.size == 4 && memcmp(name.data, "POST", 4) == 0) ||
+           (name.size == 5 && strncasecmp((const char *)name.data, "host:",
+                                          5) == 0);
+}
+
+/* Parse one request of the session at *at; true if there was one (a slot was
+ * filled) or something was skipped. */
+static bool parse_one(struct wdb_executor *executor,
+                      struct wdb_session *session, size_t *at,
+                      bool *inline_out) {
+    const struct wdb_parser_limits limits = parser_limits(session);
+    const uint8_t *data = session->input.data + *at;
+    size_t consumed = 0;
+    enum wdb_parse_result result =
+        wdb_parser_next(&session->parser, &limits, data,
+                        session->input.size - *at, &consumed, NULL);
+    if (result == WDB_PARSE_INCOMPLETE) {
+        return false;
+    }
+    if (result == WDB_PARSE_EMPTY) {
+        *at += consumed;
+        if (executor->slot_count == 0 ||
+            executor->slots[executor->slot_count - 1].session != session) {
+            session->input_used = *at;
+        } else {
+            executor->slots[executor->slot_count - 1].input_end = *at;
+        }
+        return true;
+    }
+    struct slot *slot = &executor->slots[executor->slot_count];
+    *slot = (struct slot){.session = session};
+    if (result == WDB_PARSE_ERROR) {
+        slot->argc = 0; /* executed in its turn: behind what came before */
+        slot->input_end = session->input.size;
+        executor->slot_count++;
+        *inline_out = true;
+        return true;
+    }
+    uint32_t argc = wdb_parser_argument_count(&session->parser);
+    if (reserve_pools(executor, argc) != 0) {
+        session->output.failed = true;
+        return false;
+    }
+    slot->argument_first = executor->argument_count;
+    slot->argc = argc;
+    struct wdb_slice *argv = executor->arguments + slot->argument_first;
+    for (uint32_t i = 0; i < argc; i++) {
+        argv[i] = wdb_parser_argument(&session->parser, data, i);
+    }
+    executor->argument_count += argc;
+    *inline_out = data[0] != '*'; /* lives in the parser until its next call */
+    *at += consumed;
+    slot->input_end = *at;
+    slot->command = look_up(argv, argc);
+    if (find_keys(executor, slot) != 0) {
+        session->output.failed = true;
+        return false;
+    }
+    executor->slot_count++;
+    return true;
+}
+
+/* Fill the group from one session; false: nothing more to parse in it now. */
+static bool parse_session(struct wdb_executor *executor,
+                          struct wdb_session *session) {
+    size_t at = session->input_used;
+    bool last = false;
+    while (executor->slot_count < WDB_EXECUTOR_GROUP && !last &&
+           at < session->input.size) {
+        if (!parse_one(executor, session, &at, &last)) {
+            return false;
+        }
+        /* AUTH and HELLO change the limits, RESET and QUIT end things: what
+         * follows them is parsed when they have been executed. */
+        if (!(session->flags & WDB_SESSION_AUTHENTICATED)) {
+            last = true;
+        }
+    }
+    return at < session->input.size;
+}
+
+/* --- passes 2 and 3 ---------------------------------------------------------
+ */
+
+static void prefetch(struct wdb_executor *executor) {
+    for (uint32_t i = 0; i < executor->slot_count; i++) {
+        const struct slot *slot = &executor->slots[i];
+        if (slot->keydir != NULL) {
+            wdb_keydir_prefetch_entry(slot->keydir, slot->hash);
+        }
+    }
+    for (uint32_t i = 0; i < executor->slot_count; i++) {
+        const struct slot *slot = &executor->slots[i];
+        if (slot->keydir == NULL ||
+            !(slot->command->flags & WDB_CMD_READONLY)) {
+            continue;
+        }
+        wdb_position position = wdb_keydir_peek(slot->keydir, slot->hash);
+        const uint8_t *record = position == 0
+                                    ? NULL
+                                    : wdb_log_peek(executor->log, position);
+        if (record != NULL) {
+            WDB_PREFETCH(record);
+            WDB_PREFETCH(record + WDB_CACHE_LINE);
+        }
+    }
+}
+
+/* --- pass 4: execute -------------------------------------------------------- */
+
+static void cold_work(void *arg) {
+    struct cold_job *job = arg;
+    for (uint32_t i = 0; i < job->fetch_count; i++) {
+        /* An error comes out when the command reads it again. */
+        (void)wdb_store_fetch(job->store, &job->fetches[i]);
+    }
+}
+
+static void cold_done(void *arg) {
+    struct cold_job *job = arg;
+    struct wdb_session *session = job->session;
+    session->flags &= ~(uint32_t)WDB_SESSION_PARKED;
+    wdb_executor_add(job->executor, session);
+    job->executor->context->hooks->session_ready(
+        job->executor->context->hooks_context, session);
+    free(job->fetches);
+    free(job);
+}
+
+/* Park the session until its values are in memory. */
+static void park_cold(struct wdb_executor *executor,
+                      struct wdb_session *session) {
+    struct cold_job *job = malloc(sizeof(*job));
+    struct wdb_fetch *fetches = NULL;
+    uint32_t count = 0;
+    wdb_txn_take_fetches(&executor->txn, &fetches, &count);
+    session->cold_count++;
+    if (job == NULL) {
+        for (uint32_t i = 0; i < count; i++) {
+            (void)wdb_store_fetch(executor->store, &fetches[i]);
+        }
+        free(fetches);
+        wdb_executor_add(executor, session);
+        return;
+    }
+    *job = (struct cold_job){executor, session, executor->store, fetches,
+                             count};
+    session->flags |= WDB_SESSION_PARKED;
+    const struct wdb_context *context = executor->context;
+    context->hooks->run_off_loop(context->hooks_context, executor, cold_work,
+                                 cold_done, job);
+}
+
+/* CLIENT REPLY OFF and SKIP: nothing of this reply is sent. */
+static bool reply_suppressed(struct wdb_session *session) {
+    return (session->flags & (WDB_SESSION_REPLY_OFF | WDB_SESSION_REPLY_SKIP)) !=
+           0;
+}
+
+static void execute_request(struct wdb_executor *executor, struct slot *slot) {
+    struct wdb_session *session = slot->session;
+    struct wdb_reply reply = {.output = &session->output,
+                              .protocol = session->protocol};
+    struct wdb_output_mark mark = wdb_output_mark(&session->output);
+    struct wdb_call call = {
+        .context = executor->context,
+        .session = session,
+        .command = slot->command,
+        .argc = slot->argc,
+        .argv = executor->arguments + slot->argument_first,
+        .key_count = slot->key_count,
+        .keys = executor->keys + slot->key_first,
+        .txn = &executor->txn,
+        .reply = &reply,
+    };
+    /* A container whose subcommand was found: dispatch starts from it. */
+    executor->txn.wait = session->cold_count > COLD_RETRY_MAX;
+    session->flags &= ~(uint32_t)WDB_SESSION_REPLY_SKIP;
+    if (WDB_UNLIKELY(session->flags & WDB_SESSION_REPLY_SKIP_NEXT)) {
+        session->flags &= ~(uint32_t)WDB_SESSION_REPLY_SKIP_NEXT;
+        session->flags |= WDB_SESSION_REPLY_SKIP;
+    }
+    bool was_suppressed = reply_suppressed(session);
+    switch (wdb_dispatch(&call)) {
+    case WDB_DISPATCH_COLD:
+        if (session->flags & WDB_SESSION_REPLY_SKIP) {
+            session->flags |= WDB_SESSION_REPLY_SKIP_NEXT;
+        }
+        park_cold(executor, session);
+        return;
+    case WDB_DISPATCH_PAUSED:
+        session->flags |= WDB_SESSION_PARKED | WDB_SESSION_PAUSED;
+        wdb_list_remove(&session->ready_node);
+        wdb_list_append(&executor->paused, &session->ready_node);
+        return;
+    case WDB_DISPATCH_PARKED:
+        session->flags |= WDB_SESSION_PARKED;
+        break;
+    case WDB_DISPATCH_DONE:
+        break;
+    }
+    if (WDB_UNLIKELY(was_suppressed && reply_suppressed(session))) {
+        wdb_output_rollback(&session->output, mark);
+    }
+    session->cold_count = 0;
+    session->input_used = slot->input_end;
+    atomic_store_explicit(&session->last_command_id,
+                          slot->command == NULL ? 0 : call.command->id,
+                          memory_order_relaxed);
+    if (WDB_UNLIKELY(reply.error_count > 0)) {
+        wdb_stats_error_reply(executor->context->stats, executor,
+                              &session->output, mark);
+    }
+}
+
+static void execute_slot(struct wdb_executor *executor, struct slot *slot) {
+    struct wdb_session *session = slot->session;
+    if (session->flags & (WDB_SESSION_PARKED | WDB_SESSION_CLOSING)) {
+        return;
+    }
+    if (WDB_UNLIKELY(session->output.failed ||
+                     atomic_load_explicit(&session->kill,
+                                          memory_order_relaxed))) {
+        session->flags |= WDB_SESSION_CLOSING;
+        return;
+    }
+    if (WDB_UNLIKELY(slot->argc == 0)) {
+        protocol_error(session, session->parser.error);
+        return;
+    }
+    const struct wdb_slice *argv = executor->arguments + slot->argument_first;
+    if (WDB_UNLIKELY(slot->command == NULL && foreign_protocol(argv[0]))) {
+        wdb_logger_print(executor->context->logger, WDB_LOG_WARNING,
+                         "Possible cross-protocol attack from %s: an HTTP "
+                         "request was sent here; the connection is closed",
+                         session->about.address);
+        session->flags |= WDB_SESSION_CLOSING;
+        return;
+    }
+    execute_request(executor, slot);
+    if (session->flags & WDB_SESSION_CLOSE_AFTER_REPLY) {
+        session->flags |= WDB_SESSION_CLOSING;
+    }
+}
+
+/* Sessions that CLIENT PAUSE held, once it is over. */
+static void resume_paused(struct wdb_executor *executor) {
+    if (WDB_LIKELY(wdb_list_empty(&executor->paused))) {
+        return;
+    }
+    struct wdb_context *context = executor->context;
+    bool over = atomic_load_explicit(&context->pause_kind,
+                                     memory_order_relaxed) ==
+                    WDB_CLIENT_PAUSE_NONE ||
+                context->env->ops->time_ms(context->env) >=
+                    atomic_load_explicit(&context->pause_until_ms,
+                                         memory_order_relaxed);
+    if (!over) {
+        return;
+    }
+    while (!wdb_list_empty(&executor->paused)) {
+        struct wdb_session *session = WDB_LIST_ENTRY(
+            executor->paused.next, struct wdb_session, ready_node);
+        wdb_list_remove(&session->ready_node);
+        session->flags &=
+            ~(uint32_t)(WDB_SESSION_PARKED | WDB_SESSION_PAUSED);
+        wdb_executor_add(executor, session);
+    }
+}
+
+/* What a run of commands of one session leaves behind for others to see. */
+static void show_session(struct wdb_session *session, uint64_t now_ms,
+                         uint32_t commands) {
+    atomic_store_explicit(&session->last_active_ms, now_ms,
+                          memory_order_relaxed);
+    atomic_fetch_add_explicit(&session->command_count, commands,
+                              memory_order_relaxed);
+    atomic_store_explicit(&session->flags_shown, session->flags,
+                          memory_order_relaxed);
+    atomic_store_explicit(&session->database_shown, session->database,
+                          memory_order_relaxed);
+    atomic_store_explicit(&session->protocol_shown, (uint32_t)session->protocol,
+                          memory_order_relaxed);
+    atomic_store_explicit(&session->input_size_shown,
+                          session->input.size - session->input_used,
+                          memory_order_relaxed);
+    atomic_store_explicit(&session->output_size_shown, session->output.size,
+                          memory_order_relaxed);
+}
+
+/* One group: parse, prefetch, execute. False if there was nothing. */
+static bool run_group(struct wdb_executor *executor, uint64_t now_ms) {
+    executor->slot_count = 0;
+    executor->argument_count = 0;
+    executor->key_count = 0;
+    struct wdb_session *left = NULL; /* has more input than fits the group */
+    while (!wdb_list_empty(&executor->ready) &&
+           executor->slot_count < WDB_EXECUTOR_GROUP) {
+        struct wdb_session *session = WDB_LIST_ENTRY(
+            executor->ready.next, struct wdb_session, ready_node);
+        wdb_list_remove(&session->ready_node);
+        if (parse_session(executor, session)) {
+            left = session;
+            break;
+        }
+        if (executor->slot_count == 0 ||
+            executor->slots[executor->slot_count - 1].session != session) {
+            /* Nothing whole in it; an error may still have to be shown. */
+            if (session->output.failed) {
+                executor->context->hooks->session_ready(
+                    executor->context->hooks_context, session);
+            }
+        }
+    }
+    if (executor->slot_count == 0 && left == NULL) {
+        return false;
+    }
+    prefetch(executor);
+    uint32_t first = 0;
+    for (uint32_t i = 0; i < executor->slot_count; i++) {
+        struct wdb_session *session = executor->slots[i].session;
+        execute_slot(executor, &executor->slots[i]);
+        if (i + 1 == executor->slot_count ||
+            executor->slots[i + 1].session != session) {
+            wdb_session_mark(session);
+            show_session(session, now_ms, i + 1 - first);
+            executor->context->hooks->session_ready(
+                executor->context->hooks_context, session);
+            first = i + 1;
+        }
+    }
+    if (left != NULL) {
+        wdb_executor_add(executor, left);
+    }
+    return true;
+}
+
+bool wdb_executor_run(struct wdb_executor *executor) {
+    resume_paused(executor);
+    if (wdb_list_empty(&executor->ready)) {
+        return false;
+    }
+    struct wdb_env *env = executor->context->env;
+    uint64_t now_ms = env->ops->time_ms(env);
+    int slot = wdb_epoch_enter(wdb_log_epoch(executor->log));
+    executor->txn.epoch_slot = -1;
+    uint32_t executed = 0;
+    while (executed < WDB_EXECUTOR_TURN_MAX && run_group(executor, now_ms)) {
+        executed += executor->slot_count;
+    }
+    wdb_epoch_exit(wdb_log_epoch(executor->log), slot);
+    return !wdb_list_empty(&executor->ready);
+}

@@ -1,0 +1,240 @@
+/*
+ * session.c - one client: its input, its output behind the gate, its flags.
+ *
+ * The gate. Every reply depends on a log index: the last write to anything
+ * that the command read or wrote. Replies leave in order, so it is enough to
+ * remember, for growing positions in the output, the highest index so far: the
+ * marks. Most of the time there is one mark or none.
+ */
+#include "cmd/session.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "cmd/context.h"
+#include "cmd/transaction.h"
+#include "walkerdb.h"
+
+#define INPUT_ROOM_MIN ((size_t)16 << 10)
+#define INPUT_KEEP_MAX ((size_t)64 << 10)
+
+static void copy_text(char *out, size_t size, const char *text) {
+    size_t length = text == NULL ? 0 : strlen(text);
+    if (length >= size) {
+        length = size - 1;
+    }
+    memcpy(out, text == NULL ? "" : text, length);
+    out[length] = '\0';
+}
+
+int wdb_session_new(struct wdb_context *context, struct wdb_executor *executor,
+                    const struct wdb_session_info *info,
+                    struct wdb_session **out) {
+    struct wdb_session *session = calloc(1, sizeof(*session));
+    if (session == NULL) {
+        return WALKERDB_ENOMEM;
+    }
+    session->context = context;
+    session->executor = executor;
+    session->id = atomic_fetch_add_explicit(&context->session_id_next, 1,
+                                            memory_order_relaxed) +
+                  1;
+    session->owner = info->owner;
+    session->fd = info->fd;
+    session->created_ms = context->env->ops->time_ms(context->env);
+    atomic_store_explicit(&session->last_active_ms, session->created_ms,
+                          memory_order_relaxed);
+    pthread_mutex_init(&session->about_lock, NULL);
+    copy_text(session->about.address, sizeof(session->about.address),
+              info->address);
+    copy_text(session->about.local_address,
+              sizeof(session->about.local_address), info->local_address);
+    wdb_parser_init(&session->parser);
+    wdb_buffer_init(&session->input);
+    wdb_output_init(&session->output);
+    wdb_list_init(&session->ready_node);
+    wdb_list_init(&session->registry_node);
+    wdb_session_reset(session);
+    if (info->unix_socket) {
+        session->flags |= WDB_SESSION_UNIX_SOCKET;
+    }
+    pthread_mutex_lock(&context->registry_lock);
+    wdb_list_append(&context->sessions, &session->registry_node);
+    pthread_mutex_unlock(&context->registry_lock);
+    atomic_fetch_add_explicit(&context->session_count, 1,
+                              memory_order_relaxed);
+    *out = session;
+    return 0;
+}
+
+void wdb_session_free(struct wdb_session *session) {
+    struct wdb_context *context = session->context;
+    wdb_assert(wdb_list_empty(&session->ready_node));
+    pthread_mutex_lock(&context->registry_lock);
+    wdb_list_remove(&session->registry_node);
+    pthread_mutex_unlock(&context->registry_lock);
+    atomic_fetch_sub_explicit(&context->session_count, 1,
+                              memory_order_relaxed);
+    if (session->flags & WDB_SESSION_MONITOR) {
+        atomic_fetch_sub_explicit(&context->monitor_count, 1,
+                                  memory_order_relaxed);
+    }
+    wdb_multi_free(session->multi);
+    wdb_watcher_free(session->watcher);
+    wdb_parser_release(&session->parser);
+    wdb_buffer_release(&session->input);
+    wdb_output_release(&session->output);
+    free(session->marks);
+    pthread_mutex_destroy(&session->about_lock);
+    free(session);
+}
+
+void wdb_session_reset(struct wdb_session *session) {
+    struct wdb_context *context = session->context;
+    uint32_t kept = session->flags & (WDB_SESSION_UNIX_SOCKET |
+                                      WDB_SESSION_CLOSE_AFTER_REPLY |
+                                      WDB_SESSION_CLOSING);
+    if (session->flags & WDB_SESSION_MONITOR) {
+        atomic_fetch_sub_explicit(&context->monitor_count, 1,
+                                  memory_order_relaxed);
+    }
+    wdb_multi_free(session->multi);
+    session->multi = NULL;
+    if (session->watcher != NULL) {
+        wdb_watcher_clear(session->watcher);
+    }
+    session->flags = kept;
+    if (!wdb_config_has_password(context->config)) {
+        session->flags |= WDB_SESSION_AUTHENTICATED;
+    }
+    session->protocol = 2;
+    session->database = 0;
+    pthread_mutex_lock(&session->about_lock);
+    session->about.name[0] = '\0';
+    copy_text(session->about.user, sizeof(session->about.user), "default");
+    pthread_mutex_unlock(&session->about_lock);
+}
+
+/* Drop what was executed; give back memory that one big request needed. */
+static void compact_input(struct wdb_session *session) {
+    struct wdb_buffer *input = &session->input;
+    if (session->input_used == 0) {
+        return;
+    }
+    if (session->input_used == input->size) {
+        input->size = 0;
+        if (input->capacity > INPUT_KEEP_MAX) {
+            wdb_buffer_release(input);
+        }
+    } else {
+        wdb_buffer_consume(input, session->input_used);
+    }
+    session->input_used = 0;
+}
+
+uint8_t *wdb_session_input_room(struct wdb_session *session,
+                                size_t *size_out) {
+    struct wdb_buffer *input = &session->input;
+    compact_input(session);
+    uint64_t limit = wdb_config_u64(session->context->config,
+                                    WDB_CONFIG_CLIENT_QUERY_BUFFER_LIMIT);
+    if (input->size >= limit) {
+        return NULL;
+    }
+    size_t room = INPUT_ROOM_MIN;
+    if (session->parser.bulk_size > 0 &&
+        (uint64_t)session->parser.bulk_size > room) {
+        /* A large argument: have room for all of it at once. */
+        size_t end = session->parser.offset + (size_t)session->parser.bulk_size;
+        room = end + 2 > input->size + room ? end + 2 - input->size : room;
+    }
+    if (wdb_buffer_reserve(input, room) != 0) {
+        return NULL;
+    }
+    *size_out = input->capacity - input->size;
+    return input->data + input->size;
+}
+
+void wdb_session_input_add(struct wdb_session *session, size_t size) {
+    wdb_assert(size <= session->input.capacity - session->input.size);
+    session->input.size += size;
+    atomic_store_explicit(&session->input_size_shown,
+                          session->input.size - session->input_used,
+                          memory_order_relaxed);
+}
+
+/* Let the ring of marks have room for one more. */
+static int grow_marks(struct wdb_session *session) {
+    uint32_t capacity =
+        session->mark_capacity == 0 ? 4 : session->mark_capacity * 2;
+    struct wdb_gate_mark *marks = malloc(capacity * sizeof(*marks));
+    if (marks == NULL) {
+        return WALKERDB_ENOMEM;
+    }
+    for (uint32_t i = 0; i < session->mark_count; i++) {
+        marks[i] = session->marks[(session->mark_first + i) %
+                                  session->mark_capacity];
+    }
+    free(session->marks);
+    session->marks = marks;
+    session->mark_first = 0;
+    session->mark_capacity = capacity;
+    return 0;
+}
+
+void wdb_session_mark(struct wdb_session *session) {
+    uint64_t end = session->output_sent + session->output.size;
+    if (end == session->output_total) {
+        return;
+    }
+    session->output_total = end;
+    if (session->mark_count > 0) {
+        uint32_t last = (session->mark_first + session->mark_count - 1) %
+                        session->mark_capacity;
+        if (session->marks[last].index >= session->depends) {
+            session->marks[last].end = end;
+            return;
+        }
+    }
+    if (session->mark_count == session->mark_capacity &&
+        grow_marks(session) != 0) {
+        session->output.failed = true; /* the connection is closed */
+        return;
+    }
+    uint32_t next =
+        (session->mark_first + session->mark_count) % session->mark_capacity;
+    session->marks[next] = (struct wdb_gate_mark){end, session->depends};
+    session->mark_count++;
+}
+
+size_t wdb_session_sendable(struct wdb_session *session, uint64_t gate) {
+    wdb_session_mark(session);
+    uint64_t released = session->output_released;
+    while (session->mark_count > 0 &&
+           session->marks[session->mark_first].index <= gate) {
+        released = session->marks[session->mark_first].end;
+        session->mark_first =
+            (session->mark_first + 1) % session->mark_capacity;
+        session->mark_count--;
+    }
+    session->output_released = released;
+    return (size_t)(released - session->output_sent);
+}
+
+void wdb_session_sent(struct wdb_session *session, size_t size) {
+    wdb_assert(size <= session->output_released - session->output_sent);
+    wdb_output_consume(&session->output, size);
+    session->output_sent += size;
+    atomic_store_explicit(&session->output_size_shown, session->output.size,
+                          memory_order_relaxed);
+}
+
+uint64_t wdb_context_gate(const struct wdb_context *context) {
+    const struct wdb_log *log = wdb_db_log(context->db);
+    if (wdb_config_u64(context->config, WDB_CONFIG_APPENDFSYNC) ==
+        WDB_SYNC_ALWAYS) {
+        return wdb_log_durable(log);
+    }
+    return wdb_log_appended(log);
+}

@@ -1,0 +1,260 @@
+/*
+ * transaction.c - MULTI, EXEC, DISCARD, WATCH, UNWATCH.
+ *
+ * MULTI and DISCARD never fail for reasons of the server's state, so that a
+ * connection's state is always what its client thinks it is; whatever is wrong
+ * comes out at EXEC.
+ */
+#include "cmd/transaction.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/checked.h"
+#include "cmd/dispatch.h"
+
+void wdb_multi_free(struct wdb_multi *multi) {
+    if (multi == NULL) {
+        return;
+    }
+    for (uint32_t i = 0; i < multi->count; i++) {
+        free(multi->commands[i].argv);
+    }
+    free(multi->commands);
+    free(multi);
+}
+
+/* One block: slices, keys, then the bytes of the arguments. */
+static int copy_request(struct wdb_multi_command *out,
+                        const struct wdb_call *call, size_t *size_out) {
+    size_t bytes = 0;
+    for (uint32_t i = 0; i < call->argc; i++) {
+        if (WDB_ADD_OVERFLOWS(bytes, call->argv[i].size, &bytes)) {
+            return WALKERDB_ETOOBIG;
+        }
+    }
+    size_t slices = call->argc * sizeof(struct wdb_slice);
+    size_t keys = call->key_count * sizeof(struct wdb_key);
+    size_t total;
+    if (WDB_ADD_OVERFLOWS(bytes, slices + keys, &total)) {
+        return WALKERDB_ETOOBIG;
+    }
+    uint8_t *block = malloc(total);
+    if (block == NULL) {
+        return WALKERDB_ENOMEM;
+    }
+    out->argv = (struct wdb_slice *)(void *)block;
+    out->keys = (struct wdb_key *)(void *)(block + slices);
+    uint8_t *to = block + slices + keys;
+    for (uint32_t i = 0; i < call->argc; i++) {
+        if (call->argv[i].size > 0) {
+            memcpy(to, call->argv[i].data, call->argv[i].size);
+        }
+        out->argv[i] = wdb_slice(to, call->argv[i].size);
+        to += call->argv[i].size;
+        for (uint32_t k = 0; k < call->key_count; k++) {
+            if (call->keys[k].name.data == call->argv[i].data) {
+                out->keys[k].name = out->argv[i];
+                out->keys[k].hash = call->keys[k].hash;
+            }
+        }
+    }
+    out->command = call->command;
+    out->argc = call->argc;
+    out->key_count = call->key_count;
+    *size_out = total;
+    return 0;
+}
+
+int wdb_multi_queue(struct wdb_session *session, const struct wdb_call *call) {
+    struct wdb_multi *multi = session->multi;
+    if (multi->count >= WDB_MULTI_COUNT_MAX ||
+        multi->size > WDB_MULTI_SIZE_MAX) {
+        return WALKERDB_ETOOBIG;
+    }
+    if (multi->count == multi->capacity) {
+        uint32_t capacity = multi->capacity == 0 ? 8 : multi->capacity * 2;
+        struct wdb_multi_command *grown =
+            realloc(multi->commands, capacity * sizeof(*grown));
+        if (grown == NULL) {
+            return WALKERDB_ENOMEM;
+        }
+        multi->commands = grown;
+        multi->capacity = capacity;
+    }
+    size_t size = 0;
+    int code = copy_request(&multi->commands[multi->count], call, &size);
+    if (code != 0) {
+        return code;
+    }
+    multi->count++;
+    multi->size += size;
+    multi->all_stripes |= (call->command->flags & WDB_CMD_ALL_STRIPES) != 0;
+    multi->writes |= (call->command->flags & WDB_CMD_WRITE) != 0;
+    multi->deny_oom |= (call->command->flags & WDB_CMD_DENYOOM) != 0;
+    atomic_store_explicit(&session->multi_count_shown, multi->count,
+                          memory_order_relaxed);
+    return 0;
+}
+
+/* Back to the state without MULTI; watches go, too. */
+static void end_multi(struct wdb_session *session) {
+    wdb_multi_free(session->multi);
+    session->multi = NULL;
+    session->flags &= ~(uint32_t)(WDB_SESSION_MULTI | WDB_SESSION_MULTI_ERROR);
+    atomic_store_explicit(&session->multi_count_shown, 0,
+                          memory_order_relaxed);
+}
+
+static void clear_watches(struct wdb_session *session) {
+    if (session->watcher != NULL) {
+        wdb_watcher_clear(session->watcher);
+    }
+    atomic_store_explicit(&session->watch_count_shown, 0,
+                          memory_order_relaxed);
+}
+
+void wdb_cmd_multi(struct wdb_call *call) {
+    struct wdb_session *session = call->session;
+    if (session->flags & WDB_SESSION_MULTI) {
+        wdb_call_error(call, "ERR MULTI calls can not be nested");
+        return;
+    }
+    session->multi = calloc(1, sizeof(*session->multi));
+    if (session->multi == NULL) {
+        (void)wdb_call_failed(call, WALKERDB_ENOMEM);
+        return;
+    }
+    session->flags |= WDB_SESSION_MULTI;
+    wdb_reply_ok(call->reply);
+}
+
+void wdb_cmd_discard(struct wdb_call *call) {
+    if (!(call->session->flags & WDB_SESSION_MULTI)) {
+        wdb_call_error(call, "ERR DISCARD without MULTI");
+        return;
+    }
+    end_multi(call->session);
+    clear_watches(call->session);
+    wdb_reply_ok(call->reply);
+}
+
+void wdb_cmd_watch(struct wdb_call *call) {
+    struct wdb_session *session = call->session;
+    if (session->flags & WDB_SESSION_MULTI) {
+        wdb_call_error(call, "ERR WATCH inside MULTI is not allowed");
+        return;
+    }
+    if (session->watcher == NULL) {
+        int code = wdb_watcher_new(call->context->db, &session->watcher);
+        if (code != 0) {
+            (void)wdb_call_failed(call, code);
+            return;
+        }
+    }
+    for (uint32_t i = 0; i < call->key_count; i++) {
+        int code =
+            wdb_watcher_add(session->watcher, call->txn, &call->keys[i]);
+        if (code != 0) {
+            (void)wdb_call_failed(call, code);
+            return;
+        }
+    }
+    atomic_store_explicit(&session->watch_count_shown,
+                          wdb_watcher_count(session->watcher),
+                          memory_order_relaxed);
+    wdb_reply_ok(call->reply);
+}
+
+void wdb_cmd_unwatch(struct wdb_call *call) {
+    /* Inside MULTI it is queued, and then EXEC has cleared them anyway. */
+    if (!call->in_exec) {
+        clear_watches(call->session);
+    }
+    wdb_reply_ok(call->reply);
+}
+
+void wdb_exec_stripes(const struct wdb_session *session,
+                      const struct wdb_store *store,
+                      struct wdb_stripe_set *set) {
+    uint32_t stripe_count = wdb_store_stripe_count(store);
+    for (uint32_t i = 0; i < session->multi->count; i++) {
+        const struct wdb_multi_command *queued = &session->multi->commands[i];
+        for (uint32_t k = 0; k < queued->key_count; k++) {
+            uint32_t s = wdb_stripe_of(queued->keys[k].hash, stripe_count);
+            set->bits[s / 64] |= UINT64_C(1) << (s % 64);
+        }
+    }
+    if (session->watcher != NULL) {
+        wdb_watcher_stripes(session->watcher, set);
+    }
+}
+
+/* Run one queued command; false if the whole transaction must be retried
+ * (a value is cold) or has failed. */
+static bool run_queued(struct wdb_call *exec,
+                       const struct wdb_multi_command *queued) {
+    struct wdb_call call = {
+        .context = exec->context,
+        .session = exec->session,
+        .command = queued->command,
+        .argc = queued->argc,
+        .argv = queued->argv,
+        .key_count = queued->key_count,
+        .keys = queued->keys,
+        .txn = exec->txn,
+        .reply = exec->reply,
+        .in_exec = true,
+    };
+    exec->txn->database = exec->session->database;
+    uint32_t staged = exec->txn->batch.count;
+    wdb_dispatch_handler(&call);
+    if (exec->txn->cold) {
+        return false;
+    }
+    if (call.failed) {
+        /* Its error is its reply; what it had staged must not happen. */
+        wdb_batch_truncate(&exec->txn->batch, staged);
+    }
+    int code = wdb_txn_stage(exec->txn);
+    if (code != 0) {
+        (void)wdb_call_failed(exec, code);
+        return false;
+    }
+    return true;
+}
+
+void wdb_cmd_exec(struct wdb_call *call) {
+    struct wdb_session *session = call->session;
+    if (!(session->flags & WDB_SESSION_MULTI)) {
+        wdb_call_error(call, "ERR EXEC without MULTI");
+        return;
+    }
+    if (session->flags & WDB_SESSION_MULTI_ERROR) {
+        session->exec_done = true;
+        wdb_call_error(call, "EXECABORT Transaction discarded because of "
+                             "previous errors.");
+        return;
+    }
+    if (session->watcher != NULL && wdb_watcher_touched(session->watcher)) {
+        session->exec_done = true;
+        wdb_reply_null_array(call->reply);
+        return;
+    }
+    uint32_t database = session->database;
+    wdb_reply_array(call->reply, session->multi->count);
+    for (uint32_t i = 0; i < session->multi->count; i++) {
+        if (!run_queued(call, &session->multi->commands[i])) {
+            session->database = database;
+            return;
+        }
+    }
+    session->exec_done = true;
+}
+
+void wdb_exec_finish(struct wdb_session *session) {
+    end_multi(session);
+    clear_watches(session);
+    session->exec_done = false;
+}
