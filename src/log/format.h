@@ -283,13 +283,13 @@ WDB_MUST_CHECK int wdb_entry_verify_payload(
  * A position: where a record lies, in 52 bits.
  *   bits 0..31   offset / 8 in its segment
  *   bits 32..51  slot of the segment in the log's table (not its id)
- * Slot WDB_SLOT_STAGED means the staging buffer of a batch that is not yet in
- * the log; 0 as a whole is "nowhere" (offset 0 is the segment's header).
+ * Slots from WDB_SLOT_STAGED on mean staging buffers of batches that are not yet
+ * in the log; 0 as a whole is "nowhere" (offset 0 is the segment's header).
  */
 typedef uint64_t wdb_position;
 #define WDB_POSITION_BITS  52
 #define WDB_SLOT_COUNT_MAX ((uint32_t)1 << 20)
-#define WDB_SLOT_STAGED    (WDB_SLOT_COUNT_MAX - 1)
+#define WDB_SLOT_STAGED    (WDB_SLOT_COUNT_MAX - 256) /* and those above */
 static inline wdb_position wdb_position_make(uint32_t slot, uint64_t offset)
 {
     return ((uint64_t)slot << 32) | (offset >> 3);
