@@ -133,7 +133,7 @@ def style():
 @part("release", 240)
 def release():
     """The release builds."""
-    code, _ = run("build-release", ["scripts/build"], 900)
+    code, _ = run("build-release", ["scripts/build", "--tests"], 900)
     return (1, 0, 0) if code == 0 else (0, 1, 0)
 
 
