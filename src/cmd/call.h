@@ -28,7 +28,8 @@ struct wdb_call {
     const struct wdb_slice *argv;
     uint32_t key_count;
     const struct wdb_key *keys;       /* in the order of wdb_command_keys */
-    struct wdb_txn *txn;              /* NULL with WDB_CMD_NO_TXN */
+    struct wdb_txn *txn;              /* with WDB_CMD_NO_TXN not active, but
+                                         its database is set */
     struct wdb_reply *reply;
     bool in_exec;
     bool parked;  /* the handler handed the session to a job: no reply yet */

@@ -38,6 +38,8 @@ enum wdb_command_flag {
                                        by itself (SCAN, admin commands) */
     WDB_CMD_IN_MULTI = 1 << 26,     /* runs at once inside MULTI, not queued */
     WDB_CMD_WHILE_PAUSED = 1 << 27, /* CLIENT PAUSE does not hold it */
+    WDB_CMD_SCANS = 1 << 28, /* with NO_TXN: walks all keys, locking as it
+                                goes; inside EXEC all stripes are held */
 };
 
 /* ACL categories, one bit each, in the order of the names in table.c. */

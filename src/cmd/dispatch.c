@@ -111,7 +111,7 @@ void wdb_dispatch_handler(struct wdb_call *call) {
     uint64_t errors = call->reply->error_count;
     uint64_t start = wdb_ticks();
     call->command->handler(call);
-    if (call->txn != NULL && call->txn->cold) {
+    if (call->txn->cold) {
         return;
     }
     uint64_t ticks = wdb_ticks() - start;
@@ -397,8 +397,12 @@ enum wdb_dispatch_result wdb_dispatch(struct wdb_call *call) {
         wdb_monitor_feed(call);
     }
     if (command->flags & WDB_CMD_NO_TXN) {
-        call->txn = NULL;
+        call->txn->database = session->database;
+        call->txn->depends = 0;
         wdb_dispatch_handler(call);
+        if (session->depends < call->txn->depends) {
+            session->depends = call->txn->depends;
+        }
         return call->parked ? WDB_DISPATCH_PARKED : WDB_DISPATCH_DONE;
     }
     return execute(call);

@@ -90,7 +90,8 @@ int wdb_multi_queue(struct wdb_session *session, const struct wdb_call *call) {
     }
     multi->count++;
     multi->size += size;
-    multi->all_stripes |= (call->command->flags & WDB_CMD_ALL_STRIPES) != 0;
+    multi->all_stripes |=
+        (call->command->flags & (WDB_CMD_ALL_STRIPES | WDB_CMD_SCANS)) != 0;
     multi->writes |= (call->command->flags & WDB_CMD_WRITE) != 0;
     multi->deny_oom |= (call->command->flags & WDB_CMD_DENYOOM) != 0;
     atomic_store_explicit(&session->multi_count_shown, multi->count,
@@ -237,7 +238,9 @@ void wdb_cmd_exec(struct wdb_call *call) {
                              "previous errors.");
         return;
     }
-    if (session->watcher != NULL && wdb_watcher_touched(session->watcher)) {
+    if (session->watcher != NULL &&
+        (wdb_watcher_touched(session->watcher) ||
+         wdb_watcher_expired(session->watcher, call->txn))) {
         session->exec_done = true;
         wdb_reply_null_array(call->reply);
         return;

@@ -157,6 +157,10 @@ WDB_MUST_CHECK int wdb_watcher_add(struct wdb_watcher *watcher,
                                    const struct wdb_key *key);
 void wdb_watcher_clear(struct wdb_watcher *watcher); /* takes locks itself */
 bool wdb_watcher_touched(const struct wdb_watcher *watcher);
+/* A watched key is past its time by now (all their stripes held): to EXEC that
+ * counts as touched. */
+bool wdb_watcher_expired(const struct wdb_watcher *watcher,
+                         const struct wdb_txn *txn);
 size_t wdb_watcher_count(const struct wdb_watcher *watcher);
 /* Stripes of the watched keys, to be locked by EXEC. */
 void wdb_watcher_stripes(const struct wdb_watcher *watcher,
@@ -167,5 +171,9 @@ void wdb_watcher_stripes(const struct wdb_watcher *watcher,
 /* Delete keys whose time has come, a few stripes at a time, within about
  * budget_us; returns how many. For the owner's timer. */
 uint64_t wdb_db_expire_step(struct wdb_db *db, uint64_t budget_us);
+/* DEBUG SET-ACTIVE-EXPIRE. */
+void wdb_db_expire_enable(struct wdb_db *db, bool enabled);
+/* Keys that expired, lazily or actively, since the start. */
+uint64_t wdb_db_expired_count(const struct wdb_db *db);
 
 #endif

@@ -17,6 +17,7 @@
 
 #define WDB_DATABASE_COUNT 16 /* logical databases */
 #define WDB_STRIPE_COUNT_MAX 1024
+#define WDB_STRIPE_COUNT_DEFAULT 64
 
 struct wdb_store;
 
