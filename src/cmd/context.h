@@ -59,6 +59,7 @@ struct wdb_context {
     _Atomic int pause_kind;          /* WDB_CLIENT_PAUSE_... */
     _Atomic uint64_t pause_until_ms; /* real clock */
     _Atomic bool stopping;
+    _Atomic bool over_memory; /* used memory > maxmemory, kept by a timer */
     pthread_mutex_t registry_lock;
     struct wdb_list sessions; /* all, by registry_node */
     _Atomic uint32_t session_count;

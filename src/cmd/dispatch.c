@@ -16,6 +16,7 @@
 #include "base/assert.h"
 #include "base/number.h"
 #include "base/ticks.h"
+#include "cmd/executor.h"
 #include "cmd/monitor.h"
 #include "cmd/transaction.h"
 
@@ -107,17 +108,14 @@ void wdb_call_reply_value(struct wdb_call *call,
 }
 
 void wdb_dispatch_handler(struct wdb_call *call) {
-    struct wdb_stats *stats = call->context->stats;
     uint64_t errors = call->reply->error_count;
     uint64_t start = wdb_ticks();
     call->command->handler(call);
-    if (call->txn->cold) {
+    if (WDB_UNLIKELY(call->txn->cold)) {
         return;
     }
-    uint64_t ticks = wdb_ticks() - start;
-    wdb_stats_command(stats, call->session->executor, call->command->id, ticks,
-                      call->reply->error_count != errors);
-    wdb_slowlog_observe(call->context, call, ticks);
+    wdb_executor_count(call, wdb_ticks() - start,
+                       call->reply->error_count != errors);
 }
 
 /* Refuse a request; inside MULTI the transaction is then aborted at EXEC. */
@@ -126,8 +124,8 @@ static void reject(struct wdb_call *call, const char *text) {
         call->session->flags |= WDB_SESSION_MULTI_ERROR;
     }
     if (call->command != NULL) {
-        wdb_stats_rejected(call->context->stats, call->session->executor,
-                           call->command->id);
+        wdb_stats_reject(wdb_executor_stats(call->session->executor),
+                         call->command->id);
     }
     wdb_reply_error(call->reply, "%s", text);
 }
@@ -212,7 +210,7 @@ static bool check(struct wdb_call *call) {
  * answered. For EXEC the flags are those of the queued commands. */
 static bool check_room(struct wdb_call *call) {
     uint32_t flags = call->command->flags;
-    struct wdb_multi *multi = call->session->multi;
+    const struct wdb_multi *multi = call->session->multi;
     bool exec = call->command->handler == wdb_cmd_exec && multi != NULL;
     if (exec) {
         flags |= multi->deny_oom ? WDB_CMD_DENYOOM : 0;
@@ -222,7 +220,8 @@ static bool check_room(struct wdb_call *call) {
         return true;
     }
     if ((flags & WDB_CMD_DENYOOM) &&
-        WDB_UNLIKELY(wdb_stats_over_memory(call->context->stats))) {
+        WDB_UNLIKELY(atomic_load_explicit(&call->context->over_memory,
+                                          memory_order_relaxed))) {
         reject(call, exec ? "EXECABORT Transaction discarded because of: OOM "
                             "command not allowed when used memory > "
                             "'maxmemory'."
@@ -239,8 +238,8 @@ static bool check_room(struct wdb_call *call) {
     }
     int code = wdb_log_admit(wdb_db_log(call->context->db), size);
     if (WDB_UNLIKELY(code != 0)) {
-        wdb_stats_rejected(call->context->stats, call->session->executor,
-                           call->command->id);
+        wdb_stats_reject(wdb_executor_stats(call->session->executor),
+                         call->command->id);
         answer_code(call, code);
         return false;
     }

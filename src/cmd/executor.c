@@ -20,6 +20,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "base/ticks.h"
 #include "cmd/dispatch.h"
 #include "walkerdb.h"
 
@@ -42,6 +43,10 @@ struct wdb_executor {
     struct wdb_store *store;
     struct wdb_log *log;
     void *worker;
+    struct wdb_stats_worker *stats;
+    struct wdb_tick_scale tick_scale;
+    int64_t slow_us;       /* slowlog-log-slower-than, at this turn's start */
+    bool latency_tracking; /* the setting, likewise */
     struct wdb_list ready;  /* sessions with input to look at */
     struct wdb_list paused; /* held by CLIENT PAUSE */
     struct slot slots[WDB_EXECUTOR_GROUP];
@@ -66,6 +71,7 @@ struct cold_job {
 };
 
 int wdb_executor_new(struct wdb_context *context, void *worker,
+                     struct wdb_stats_worker *stats,
                      struct wdb_executor **out) {
     struct wdb_executor *executor = calloc(1, sizeof(*executor));
     if (executor == NULL) {
@@ -84,6 +90,8 @@ int wdb_executor_new(struct wdb_context *context, void *worker,
     executor->key_capacity = ARGUMENT_POOL_INITIAL;
     executor->context = context;
     executor->worker = worker;
+    executor->stats = stats;
+    wdb_tick_scale_init(&executor->tick_scale);
     executor->store = wdb_db_store(context->db);
     executor->log = wdb_db_log(context->db);
     wdb_list_init(&executor->ready);
@@ -106,6 +114,52 @@ void wdb_executor_free(struct wdb_executor *executor) {
 
 void *wdb_executor_worker(const struct wdb_executor *executor) {
     return executor->worker;
+}
+
+struct wdb_stats_worker *
+wdb_executor_stats(const struct wdb_executor *executor) {
+    return executor->stats;
+}
+
+/* The request goes to the slow log, and to the latency monitor. */
+static void note_slow(const struct wdb_call *call, uint64_t duration_us) {
+    struct wdb_context *context = call->context;
+    if (call->command->flags & WDB_CMD_SKIP_SLOWLOG) {
+        return;
+    }
+    struct wdb_slowlog_entry entry = {
+        .time_s = context->env->ops->time_ms(context->env) / 1000,
+        .duration_us = duration_us,
+        .argument_count = call->argc,
+        .arguments = call->argv,
+        .address = call->session->about.address,
+        .name = call->session->about.name,
+    };
+    wdb_slowlog_add(context->slowlog, &entry,
+                    wdb_config_u64(context->config,
+                                   WDB_CONFIG_SLOWLOG_MAX_LEN));
+}
+
+void wdb_executor_count(const struct wdb_call *call, uint64_t ticks,
+                        bool failed) {
+    struct wdb_executor *executor = call->session->executor;
+    uint64_t ns = wdb_ticks_to_ns(&executor->tick_scale, ticks);
+    wdb_stats_call(executor->stats, call->command->id, ns, failed,
+                   executor->latency_tracking);
+    if (WDB_UNLIKELY(executor->slow_us >= 0 &&
+                     ns / 1000 >= (uint64_t)executor->slow_us)) {
+        note_slow(call, ns / 1000);
+    }
+    uint64_t threshold_ms = wdb_config_u64(
+        call->context->config, WDB_CONFIG_LATENCY_MONITOR_THRESHOLD);
+    if (WDB_UNLIKELY(threshold_ms > 0 && ns / 1000000 >= threshold_ms)) {
+        wdb_latency_add(call->context->latency,
+                        call->command->flags & WDB_CMD_FAST ? "fast-command"
+                                                            : "command",
+                        call->context->env->ops->time_ms(call->context->env) /
+                            1000,
+                        ns / 1000000);
+    }
 }
 
 void wdb_executor_add(struct wdb_executor *executor,
@@ -442,8 +496,7 @@ static void execute_request(struct wdb_executor *executor, struct slot *slot) {
                           slot->command == NULL ? 0 : call.command->id,
                           memory_order_relaxed);
     if (WDB_UNLIKELY(reply.error_count > 0)) {
-        wdb_stats_error_reply(executor->context->stats, executor,
-                              &session->output, mark);
+        wdb_stats_error(executor->stats, wdb_slice_str(reply.error_prefix));
     }
 }
 
@@ -576,6 +629,11 @@ bool wdb_executor_run(struct wdb_executor *executor) {
     }
     struct wdb_env *env = executor->context->env;
     uint64_t now_ms = env->ops->time_ms(env);
+    wdb_tick_scale_update(&executor->tick_scale);
+    executor->slow_us = wdb_config_i64(executor->context->config,
+                                       WDB_CONFIG_SLOWLOG_LOG_SLOWER_THAN);
+    executor->latency_tracking = wdb_config_bool(executor->context->config,
+                                                 WDB_CONFIG_LATENCY_TRACKING);
     int slot = wdb_epoch_enter(wdb_log_epoch(executor->log));
     executor->txn.epoch_slot = -1;
     uint32_t executed = 0;

@@ -20,11 +20,18 @@
 
 struct wdb_executor;
 
-/* One for each worker; `worker` is what the hooks get to know it by. ENOMEM */
+/* One for each worker; `worker` is what the hooks get to know it by, stats its
+ * own counters. ENOMEM. */
 WDB_MUST_CHECK int wdb_executor_new(struct wdb_context *context, void *worker,
+                                    struct wdb_stats_worker *stats,
                                     struct wdb_executor **out);
 void wdb_executor_free(struct wdb_executor *executor);
 void *wdb_executor_worker(const struct wdb_executor *executor);
+struct wdb_stats_worker *
+wdb_executor_stats(const struct wdb_executor *executor);
+/* Count a command that was executed; slow ones go to the slow log. */
+void wdb_executor_count(const struct wdb_call *call, uint64_t ticks,
+                        bool failed);
 /* The session has input to look at. Idempotent. */
 void wdb_executor_add(struct wdb_executor *executor,
                       struct wdb_session *session);

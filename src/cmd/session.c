@@ -105,7 +105,8 @@ void wdb_session_reset(struct wdb_session *session) {
         wdb_watcher_clear(session->watcher);
     }
     session->flags = kept;
-    if (!wdb_config_has_password(context->config)) {
+    if (wdb_config_matches(context->config, WDB_CONFIG_REQUIREPASS,
+                           wdb_slice("", 0))) {
         session->flags |= WDB_SESSION_AUTHENTICATED;
     }
     session->protocol = 2;

@@ -1,0 +1,53 @@
+/* park.c - a session waits while a job runs off its worker's loop. */
+#include <stdlib.h>
+
+#include "cmd/executor.h"
+#include "walkerdb.h"
+
+struct park_job {
+    struct wdb_session *session;
+    void (*work)(void *arg);
+    void (*done)(struct wdb_session *session, struct wdb_reply *reply,
+                 void *arg);
+    void *arg;
+};
+
+static void park_work(void *arg) {
+    struct park_job *job = arg;
+    job->work(job->arg);
+}
+
+static void park_done(void *arg) {
+    struct park_job *job = arg;
+    struct wdb_session *session = job->session;
+    struct wdb_reply reply = {.output = &session->output,
+                              .protocol = session->protocol};
+    struct wdb_output_mark mark = wdb_output_mark(&session->output);
+    job->done(session, &reply, job->arg);
+    if (session->flags & (WDB_SESSION_REPLY_OFF | WDB_SESSION_REPLY_SKIP)) {
+        wdb_output_rollback(&session->output, mark);
+    }
+    session->flags &= ~(uint32_t)WDB_SESSION_PARKED;
+    wdb_executor_add(session->executor, session);
+    const struct wdb_context *context = session->context;
+    context->hooks->session_ready(context->hooks_context, session);
+    free(job);
+}
+
+void wdb_call_park(struct wdb_call *call, void (*work)(void *arg),
+                   void (*done)(struct wdb_session *session,
+                                struct wdb_reply *reply, void *arg),
+                   void *arg) {
+    const struct wdb_context *context = call->context;
+    struct park_job *job = malloc(sizeof(*job));
+    if (job == NULL) {
+        work(arg); /* without memory for a job: here, and now */
+        done(call->session, call->reply, arg);
+        return;
+    }
+    *job = (struct park_job){call->session, work, done, arg};
+    call->parked = true;
+    context->hooks->run_off_loop(context->hooks_context,
+                                 call->session->executor, park_work, park_done,
+                                 job);
+}
