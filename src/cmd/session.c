@@ -234,7 +234,7 @@ void wdb_session_sent(struct wdb_session *session, size_t size) {
 uint64_t wdb_context_gate(const struct wdb_context *context) {
     const struct wdb_log *log = wdb_db_log(context->db);
     if (wdb_config_u64(context->config, WDB_CONFIG_APPENDFSYNC) ==
-        WDB_SYNC_ALWAYS) {
+        WDB_FSYNC_ALWAYS) {
         return wdb_log_durable(log);
     }
     return wdb_log_appended(log);
