@@ -272,7 +272,11 @@ class Recorder:
         if len(pipe.pending) > 64 << 20:
             self.update(pipe.source)
             return
-        data = pipe.source.recv(READ_SIZE)
+        try:
+            data = pipe.source.recv(READ_SIZE)
+        except BlockingIOError:
+            # The event was for an earlier socket with the same number.
+            return
         if not data:
             self.close_pair(pipe)
             return
