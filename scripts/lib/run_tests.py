@@ -206,6 +206,13 @@ def integration():
     return result
 
 
+@part("kill9", 60)
+def kill9():
+    """A server under load is killed 50 times (test/integration/kill9.py)."""
+    return count(*run("kill9", ["python3", "test/integration/kill9.py",
+                                "--seed", str(os.getpid()), "--count", "50"], 600))
+
+
 @part("asan", 420)
 def asan():
     """test/unit and the fuzz seeds under clang's ASan and UBSan."""
