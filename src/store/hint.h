@@ -2,7 +2,7 @@
  * hint.h - the hint of a segment: its records without their values, so that
  * the keydir is rebuilt without reading the segment.
  *
- *   0        96                                           size-48      size
+ *   0        96                                           size-64      size
  *   +--------+---------+---------+-----------+---------+----------+
  *   | header | block 0 | block 1 |    ...    | block n | footer   |
  *   +--------+---------+---------+-----------+---------+----------+
@@ -27,8 +27,8 @@
  *
  * A hint is a cache. It says which segment it belongs to and what of it it
  * covers; whatever is in doubt, it is ECORRUPT, and the caller reads the
- * segment. It is written beside the segment after that is sealed, synced, and
- * renamed into place.
+ * segment. It is written beside the segment after that is sealed and all of it
+ * is committed (the caller sees to that), synced, and renamed into place.
  */
 #ifndef WDB_STORE_HINT_H
 #define WDB_STORE_HINT_H
@@ -73,7 +73,7 @@ struct wdb_hint_encoder {
 };
 
 #define WDB_HINT_HEADER_SIZE 96
-#define WDB_HINT_FOOTER_SIZE 48
+#define WDB_HINT_FOOTER_SIZE 64
 
 void wdb_hint_encoder_init(struct wdb_hint_encoder *encoder, uint64_t salt);
 void wdb_hint_encoder_release(struct wdb_hint_encoder *encoder);
