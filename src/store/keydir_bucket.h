@@ -1,0 +1,139 @@
+/*
+ * keydir_bucket.h - one cache line of ten slots, and how it is searched.
+ *
+ * What does not fit into the ten slots lies in an overflow node, a block of the
+ * arena that is just as large as it must be (two slots more at a time):
+ *
+ *   word 0                            words 1..capacity   then
+ *   +------+---------------+----------+------+- - -+------+------+- - -+
+ *   | kind | capacity 12   | count 12 | ref  |     | ref  | tag  |     |
+ *   +------+---------------+----------+------+- - -+------+------+- - -+
+ *    31..30 23..12          11..0       u32                 u16
+ *
+ * A tag is 15 bits, never 0; a slot is free if its tag (and ref) is 0. The
+ * sixteenth bits of the ten tags together are a filter over the node: bit f is
+ * set if a key whose tag selects f may be in there. So a search for a key that
+ * is absent seldom touches more than the line.
+ */
+#ifndef WDB_STORE_KEYDIR_BUCKET_H
+#define WDB_STORE_KEYDIR_BUCKET_H
+
+#include <assert.h>
+
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
+#include "store/arena.h"
+#include "store/keydir_item.h"
+
+#define WDB_BUCKET_SLOTS 10
+#define WDB_BUCKET_MASK  ((1U << WDB_BUCKET_SLOTS) - 1)
+#define WDB_TAG_BITS     15
+#define WDB_TAG_MASK     0x7fff
+#define WDB_TAG_FILTER   0x8000
+#define WDB_NODE_STEP    2
+#define WDB_NODE_MAX     338 /* slots: the largest block of a shared chunk */
+
+struct wdb_bucket {
+    uint16_t tags[WDB_BUCKET_SLOTS];
+    uint32_t refs[WDB_BUCKET_SLOTS];
+    uint32_t overflow; /* ref of the node, 0 = none */
+} WDB_ALIGN_CACHE;
+static_assert(sizeof(struct wdb_bucket) == WDB_CACHE_LINE, "a line");
+
+static inline uint16_t wdb_tag_of(uint64_t hash)
+{
+    uint16_t tag = (uint16_t)(hash >> 48) & WDB_TAG_MASK;
+    return tag == 0 ? 1 : tag;
+}
+
+/* Which bit of the filter stands for the tag. */
+static inline uint32_t wdb_tag_filter(uint16_t tag)
+{
+    return (uint32_t)tag * WDB_BUCKET_SLOTS >> WDB_TAG_BITS;
+}
+
+static inline void wdb_tag_store(uint16_t *tag, uint16_t value)
+{
+    __atomic_store_n(tag, value, __ATOMIC_RELAXED);
+}
+
+/* Published: a peek that sees the ref sees what it names. */
+static inline void wdb_ref_store(uint32_t *slot, wdb_ref ref)
+{
+    __atomic_store_n(slot, ref, __ATOMIC_RELEASE);
+}
+
+/* A bit for each of the slots with that tag; 0 asks for the free ones. */
+static inline uint32_t wdb_bucket_match(const struct wdb_bucket *bucket,
+                                        uint16_t tag)
+{
+#ifdef __SSE2__
+    __m128i mask = _mm_set1_epi16(WDB_TAG_MASK);
+    __m128i wanted = _mm_set1_epi16((short)tag);
+    __m128i low = _mm_load_si128((const __m128i *)(const void *)bucket->tags);
+    __m128i high = _mm_cvtsi32_si128((int)wdb_load32(&bucket->tags[8]));
+    low = _mm_cmpeq_epi16(_mm_and_si128(low, mask), wanted);
+    high = _mm_cmpeq_epi16(_mm_and_si128(high, mask), wanted);
+    return (uint32_t)_mm_movemask_epi8(_mm_packs_epi16(low, high)) &
+           WDB_BUCKET_MASK;
+#else
+    uint32_t bits = 0;
+    for (uint32_t i = 0; i < WDB_BUCKET_SLOTS; i++) {
+        bits |= (uint32_t)((bucket->tags[i] & WDB_TAG_MASK) == tag) << i;
+    }
+    return bits;
+#endif
+}
+
+/* The same without the lock: one relaxed load for each tag. */
+static inline uint32_t wdb_bucket_peek_match(const struct wdb_bucket *bucket,
+                                             uint16_t tag)
+{
+    uint32_t bits = 0;
+    for (uint32_t i = 0; i < WDB_BUCKET_SLOTS; i++) {
+        uint16_t seen = __atomic_load_n(&bucket->tags[i], __ATOMIC_RELAXED);
+        bits |= (uint32_t)((seen & WDB_TAG_MASK) == tag) << i;
+    }
+    return bits;
+}
+
+/* False if no key with that tag is in the overflow node. */
+static inline bool wdb_bucket_may_overflow(const struct wdb_bucket *bucket,
+                                           uint16_t tag)
+{
+    const uint16_t *word = &bucket->tags[wdb_tag_filter(tag)];
+    return __atomic_load_n(word, __ATOMIC_RELAXED) & WDB_TAG_FILTER;
+}
+
+/* ---- overflow nodes ------------------------------------------------------ */
+
+static inline uint32_t wdb_node_count(const uint32_t *node)
+{
+    return node[0] & 0xfff;
+}
+static inline uint32_t wdb_node_capacity(const uint32_t *node)
+{
+    return node[0] >> 12 & 0xfff;
+}
+static inline void wdb_node_set(uint32_t *node, uint32_t capacity,
+                                uint32_t count)
+{
+    wdb_word_store(&node[0], (uint32_t)WDB_KIND_NODE << WDB_ARENA_KIND_SHIFT |
+                                 capacity << 12 | count);
+}
+static inline uint32_t *wdb_node_refs(uint32_t *node)
+{
+    return node + 1;
+}
+static inline uint16_t *wdb_node_tags(uint32_t *node)
+{
+    return (uint16_t *)(node + 1 + wdb_node_capacity(node));
+}
+static inline uint32_t wdb_node_units(uint32_t capacity)
+{
+    return wdb_arena_units(4 + capacity * UINT64_C(6));
+}
+
+#endif
