@@ -151,8 +151,8 @@ WALKERDB_API void walkerdb_free(void *memory);
 
 /*
  * Write key = value, without expiry. With SYNC_ALWAYS it is durable on return;
- * otherwise it is gathered in memory, written to the file after at most a few
- * milliseconds or 256 KiB, and synced by the policy. walkerdb_sync makes sure.
+ * otherwise it is gathered in memory, written to the file after at most 100 ms
+ * or 256 KiB, and synced by the policy. walkerdb_sync makes sure.
  * ETOOBIG, ENOSPACE (not done, may be tried again), EIO, EREADONLY, ENOMEM.
  */
 WALKERDB_API int walkerdb_put(walkerdb *db, const void *key, size_t key_size,
@@ -271,8 +271,8 @@ WALKERDB_API int walkerdb_iterator_value(
     walkerdb_iterator *iterator, const void **value_out,
     size_t *value_size_out) WALKERDB_MUST_CHECK;
 
-/* Return non-zero to stop. The slices are valid during the call, in which no
- * function of this library may be called on the same handle. */
+/* Return non-zero to stop. The memory is valid during the call. No lock is held:
+ * the callback may use the handle. */
 typedef int (*walkerdb_fold_cb)(void *context, const void *key, size_t key_size,
                                 const void *value, size_t value_size);
 /*
