@@ -42,41 +42,43 @@ enum wdb_command_flag {
                                 goes; inside EXEC all stripes are held */
 };
 
-/* ACL categories, one bit each, in the order of the names in table.c. */
+/* ACL categories, one bit each, in the order in which COMMAND INFO names them
+ * (command_names.c). */
 typedef uint32_t wdb_acl_categories;
-#define WDB_ACL_KEYSPACE (1u << 0)
-#define WDB_ACL_READ (1u << 1)
-#define WDB_ACL_WRITE (1u << 2)
-#define WDB_ACL_SET (1u << 3)
-#define WDB_ACL_SORTEDSET (1u << 4)
-#define WDB_ACL_LIST (1u << 5)
-#define WDB_ACL_HASH (1u << 6)
-#define WDB_ACL_STRING (1u << 7)
-#define WDB_ACL_BITMAP (1u << 8)
+#define WDB_ACL_KEYSPACE    (1u << 0)
+#define WDB_ACL_READ        (1u << 1)
+#define WDB_ACL_WRITE       (1u << 2)
+#define WDB_ACL_SET         (1u << 3)
+#define WDB_ACL_SORTEDSET   (1u << 4)
+#define WDB_ACL_LIST        (1u << 5)
+#define WDB_ACL_HASH        (1u << 6)
+#define WDB_ACL_STRING      (1u << 7)
+#define WDB_ACL_BITMAP      (1u << 8)
 #define WDB_ACL_HYPERLOGLOG (1u << 9)
-#define WDB_ACL_GEO (1u << 10)
-#define WDB_ACL_STREAM (1u << 11)
-#define WDB_ACL_PUBSUB (1u << 12)
-#define WDB_ACL_ADMIN (1u << 13)
-#define WDB_ACL_FAST (1u << 14)
-#define WDB_ACL_SLOW (1u << 15)
-#define WDB_ACL_BLOCKING (1u << 16)
-#define WDB_ACL_DANGEROUS (1u << 17)
-#define WDB_ACL_CONNECTION (1u << 18)
+#define WDB_ACL_GEO         (1u << 10)
+#define WDB_ACL_STREAM      (1u << 11)
+#define WDB_ACL_PUBSUB      (1u << 12)
+#define WDB_ACL_ADMIN       (1u << 13)
+#define WDB_ACL_FAST        (1u << 14)
+#define WDB_ACL_SLOW        (1u << 15)
+#define WDB_ACL_BLOCKING    (1u << 16)
+#define WDB_ACL_DANGEROUS   (1u << 17)
+#define WDB_ACL_CONNECTION  (1u << 18)
 #define WDB_ACL_TRANSACTION (1u << 19)
-#define WDB_ACL_SCRIPTING (1u << 20)
+#define WDB_ACL_SCRIPTING   (1u << 20)
 
 /* Where keys are, as COMMAND's key specifications say it. */
-#define WDB_KEY_RO 0x01
-#define WDB_KEY_RW 0x02
-#define WDB_KEY_OW 0x04
-#define WDB_KEY_RM 0x08
-#define WDB_KEY_ACCESS 0x10
-#define WDB_KEY_UPDATE 0x20
-#define WDB_KEY_INSERT 0x40
-#define WDB_KEY_DELETE 0x80
-#define WDB_KEY_NOT_KEY 0x100
-#define WDB_KEY_VARIABLE_FLAGS 0x200
+#define WDB_KEY_RO             0x01
+#define WDB_KEY_RW             0x02
+#define WDB_KEY_OW             0x04
+#define WDB_KEY_RM             0x08
+#define WDB_KEY_ACCESS         0x10
+#define WDB_KEY_UPDATE         0x20
+#define WDB_KEY_INSERT         0x40
+#define WDB_KEY_DELETE         0x80
+#define WDB_KEY_NOT_KEY        0x100
+#define WDB_KEY_INCOMPLETE     0x200
+#define WDB_KEY_VARIABLE_FLAGS 0x400
 struct wdb_key_spec {
     uint32_t flags;
     int16_t first;      /* begin_search index */
@@ -86,8 +88,6 @@ struct wdb_key_spec {
                            first + keynum on */
 };
 #define WDB_KEY_SPEC_MAX 3
-
-struct wdb_command_argument; /* for COMMAND DOCS, see docs.c */
 
 struct wdb_command {
     const char *name; /* lower case; "client|kill" for a subcommand */
@@ -102,17 +102,20 @@ struct wdb_command {
     const char *since;      /* "1.0.0" */
     const char *complexity; /* "O(1)" */
     const char *summary;
-    const struct wdb_command *subcommands; /* ends with name == NULL */
-    const char *const *tips;               /* NULL or NULL-terminated */
-    const char *arguments; /* compact text of the arguments for DOCS */
+    const char *deprecated_since; /* NULL: it is not */
+    const char *replaced_by;
+    const struct wdb_command *subcommands; /* NULL: none */
+    uint16_t subcommand_count;
+    const char *const *tips; /* NULL or NULL-terminated */
+    const char *arguments;   /* for DOCS, see command_docs.c; NULL: none */
 };
 
-/* The table, immutable: count commands sorted by name. Subcommands have ids,
- * too: ids are below wdb_command_id_count(). */
+/* The table, immutable: count commands, group by group; a row's place is its
+ * id. Subcommands have ids, too: ids are below wdb_command_id_count(). */
 const struct wdb_command *wdb_command_table(size_t *count_out);
 size_t wdb_command_id_count(void);
-/* By name, any case; NULL. About 10 ns (a perfect or open hash, built once at
- * start by wdb_command_table_init, immutable afterwards). */
+/* By name, any case; NULL. A few ns (an open hash that is part of the program:
+ * scripts/command-index). */
 const struct wdb_command *wdb_command_find(struct wdb_slice name);
 const struct wdb_command *wdb_command_find_sub(const struct wdb_command *parent,
                                                struct wdb_slice name);
