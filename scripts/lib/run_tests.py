@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
@@ -172,6 +173,40 @@ def header():
             "-Wpedantic", "-Werror", "-fsyntax-only", "include/walkerdb.h"], 60)
         result = add(result, (1, 0, 0) if code == 0 else (0, 1, 0))
     return result
+
+
+@part("install", 20)
+def install():
+    """Installed files alone are enough to build and run a user's program."""
+    place = tempfile.mkdtemp(prefix="walkerdb-install-")
+    try:
+        return install_into(place)
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def install_into(place):
+    code, _ = run("install", ["cmake", "--install", "build/release",
+                              "--prefix", place], 120)
+    lib = glob.glob(os.path.join(place, "lib", "**", "pkgconfig"), recursive=True)
+    if code != 0 or not lib:
+        return (0, 1, 0)
+    env = environment(PKG_CONFIG_PATH=lib[0], LD_LIBRARY_PATH=os.path.dirname(lib[0]))
+    result = (1, 0, 0)
+    for name, compiler, flags in (
+            ("shared", "gcc -std=c99 -Wpedantic", ""),
+            ("static", "gcc -std=c17", "-static"),
+            ("cxx", "clang++ -x c++ -std=c++11", "")):
+        program = os.path.join(place, name)
+        build_it = "%s -Wall -Wextra -Werror test/install/tour.c %s -o %s $(pkg-config %s)" % (
+            compiler, flags, program, "--static --cflags --libs walkerdb" if flags
+            else "--cflags --libs walkerdb")
+        code, _ = run("install-" + name, [
+            "sh", "-ec", "%s; %s %s.db" % (build_it, program, program)], 120, env)
+        result = add(result, (1, 0, 0) if code == 0 else (0, 1, 0))
+    server = os.path.join(place, "bin", "walkerDb")
+    code, _ = run("install-server", [server, "--version"], 60)
+    return add(result, (1, 0, 0) if code == 0 else (0, 1, 0))
 
 
 @part("unit", 180)
