@@ -1,13 +1,20 @@
 /* test_env_posix.c - what only the real environment can show: signals, other
  * processes, limits of the system. */
+#include <errno.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -293,4 +300,153 @@ TEST(files_are_private)
     REQUIRE_EQ(stat(dir, &status), 0);
     CHECK_EQ(status.st_mode & 077, 0);
     wdb_env_posix_free(env);
+}
+
+/* --- in a child process, where the system can be made to refuse ------------ */
+
+#define CHILD_SKIP 77
+
+/* Run in a child; its exit code, 0 if all was as it should be, else the line
+ * that was not. */
+static int in_child(int (*run)(struct wdb_env *env, const char *path),
+                    const char *path)
+{
+    struct wdb_env *env = env_new();
+    int status = -1;
+    pid_t child = fork();
+
+    if (child == 0) {
+        _exit(run(env, path));
+    }
+    CHECK_EQ(waitpid(child, &status, 0), child);
+    wdb_env_posix_free(env);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+/* From now on the system call fails with this errno. False: not possible. */
+static bool refuse(long call, int error)
+{
+    struct sock_filter filter[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned)call, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (unsigned)error),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = {.len = 4, .filter = filter};
+
+    return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+           prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
+}
+
+/* Leave the child's function with a number that tells the line. */
+#define EXPECT(condition)                                                      \
+    do {                                                                       \
+        if (!(condition)) {                                                    \
+            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);    \
+            return 1;                                                          \
+        }                                                                      \
+    } while (0)
+
+/* A file system without fallocate: zeros are written, the content stays. */
+static int allocate_without_fallocate(struct wdb_env *env, const char *path)
+{
+    struct wdb_file *file = NULL;
+    uint64_t size = 0;
+    struct stat status;
+    char text[6];
+
+    if (!refuse(SYS_fallocate, EOPNOTSUPP)) {
+        return CHILD_SKIP;
+    }
+    EXPECT(env->ops->open(env, path, WDB_OPEN_CREATE, &file) == 0);
+    EXPECT(wdb_env_pwrite(file, "hello", 5, 1500000) == 0);
+    EXPECT(env->ops->allocate(file, 4000001) == 0);
+    EXPECT(env->ops->size(file, &size) == 0 && size == 4000001);
+    EXPECT(wdb_env_pread_all(file, text, 6, 1500000) == 0);
+    EXPECT(memcmp(text, "hello", 6) == 0);
+    EXPECT(wdb_env_pread_all(file, text, 6, 3999995) == 0);
+    EXPECT(memcmp(text, "\0\0\0\0\0", 6) == 0);
+    EXPECT(env->ops->sync(file) == 0);
+    EXPECT(stat(path, &status) == 0 && status.st_blocks * 512 >= 4000001);
+    env->ops->close(file);
+    return 0;
+}
+
+/* What the system says reaches the caller in our terms. */
+static int errors_are_translated(struct wdb_env *env, const char *path)
+{
+    struct wdb_file *file = NULL;
+
+    EXPECT(env->ops->open(env, path, WDB_OPEN_CREATE, &file) == 0);
+    if (!refuse(SYS_fdatasync, EIO) || !refuse(SYS_pwritev, EDQUOT) ||
+        !refuse(SYS_pread64, EIO) || !refuse(SYS_fsync, EIO)) {
+        return CHILD_SKIP;
+    }
+    char byte = 0;
+    EXPECT(env->ops->sync(file) == WALKERDB_EIO);
+    EXPECT(wdb_env_pwrite(file, "x", 1, 0) == WALKERDB_ENOSPACE);
+    EXPECT(wdb_env_pread_all(file, &byte, 1, 0) == WALKERDB_EIO);
+    EXPECT(env->ops->sync_dir(env, "/tmp") == WALKERDB_EIO);
+    EXPECT(refuse(SYS_link, EPERM) && refuse(SYS_linkat, EPERM));
+    EXPECT(env->ops->link(env, path, "/tmp/x") == WALKERDB_EUNSUPPORTED);
+    EXPECT(refuse(SYS_mkdir, EACCES) && refuse(SYS_mkdirat, EACCES));
+    EXPECT(env->ops->mkdir(env, "/tmp/x") == WALKERDB_EACCESS);
+    EXPECT(refuse(SYS_rename, EROFS) && refuse(SYS_renameat, EROFS));
+    EXPECT(env->ops->rename(env, path, path) == WALKERDB_EREADONLY);
+    env->ops->close(file);
+    return 0;
+}
+
+/* A file system that is full: allocate gives back what it took. */
+static int allocate_on_a_full_disk(struct wdb_env *env, const char *path)
+{
+    char name[WDB_PATH_SIZE_MAX];
+    struct wdb_file *file = NULL;
+    uint64_t before = 0, after = 0, size = 0;
+
+    if (unshare(CLONE_NEWNS) != 0 &&
+        unshare(CLONE_NEWUSER | CLONE_NEWNS) != 0) {
+        return CHILD_SKIP;
+    }
+    if (mkdir(path, 0700) != 0 ||
+        mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
+        mount("none", path, "tmpfs", 0, "size=256k") != 0) {
+        return CHILD_SKIP;
+    }
+    EXPECT(wdb_env_join(name, path, "f") == 0);
+    EXPECT(env->ops->open(env, name, WDB_OPEN_CREATE, &file) == 0);
+    EXPECT(wdb_env_pwrite(file, "x", 1, 0) == 0);
+    EXPECT(env->ops->free_space(env, path, &before) == 0);
+    EXPECT(env->ops->allocate(file, 1 << 20) == WALKERDB_ENOSPACE);
+    EXPECT(env->ops->size(file, &size) == 0 && size == 1);
+    EXPECT(env->ops->free_space(env, path, &after) == 0 && after == before);
+    EXPECT(env->ops->allocate(file, 128 << 10) == 0);
+    env->ops->close(file);
+    return 0;
+}
+
+static void child_test(int (*run)(struct wdb_env *env, const char *path))
+{
+    int code = in_child(run, test_path(test_tmpdir(), "f"));
+
+    if (code == CHILD_SKIP) {
+        test_skip("the system does not allow what this test needs");
+        return;
+    }
+    CHECK_EQ(code, 0);
+}
+
+TEST(allocate_without_fallocate)
+{
+    child_test(allocate_without_fallocate);
+}
+
+TEST(errors_are_translated)
+{
+    child_test(errors_are_translated);
+}
+
+TEST(allocate_on_a_full_disk)
+{
+    child_test(allocate_on_a_full_disk);
 }
