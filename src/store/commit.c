@@ -1,0 +1,332 @@
+/*
+ * commit.c - stages batches, appends them to the log, makes them final.
+ *
+ * Every batch goes the same way. First its records are applied at staged
+ * positions: whatever can fail for want of memory fails here, and is undone.
+ * Then it is appended, which may still fail and be undone. Then the staged
+ * positions are replaced by those in the log, which cannot fail.
+ */
+#include <sched.h>
+#include <stdlib.h>
+
+#include "store/store_internal.h"
+
+static wdb_position staged_position(const struct wdb_batch *batch,
+                                    const struct wdb_batch_item *item)
+{
+    return wdb_position_make(WDB_SLOT_STAGED + batch->context, item->offset);
+}
+
+/* The record of an item; it was encoded here, so it is sound. */
+static void decode_item(const struct wdb_batch *batch,
+                        const struct wdb_batch_item *item,
+                        struct wdb_record *out)
+{
+    uint64_t size;
+    const int rc = wdb_record_decode(batch->records.data + item->offset,
+                                     (uint64_t)item->size * 8, false, out,
+                                     &size);
+    wdb_assert(rc == 0);
+}
+
+/* Take back the items from `count` on. */
+static void revert_to(struct wdb_store *store, struct wdb_batch *batch,
+                      uint32_t count)
+{
+    while (batch->applied > count) {
+        const uint32_t i = --batch->applied;
+        struct wdb_record record;
+        decode_item(batch, &batch->items[i], &record);
+        wdb_undo_revert(store, &batch->undo->items[i], &record);
+        batch->undo->count--;
+    }
+}
+
+/* Apply what is not applied yet, at staged positions. On failure the batch is
+ * as before. */
+static int apply_new(struct wdb_store *store, struct wdb_batch *batch)
+{
+    const uint32_t before = batch->applied;
+    while (batch->applied < batch->count) {
+        const struct wdb_batch_item *item = &batch->items[batch->applied];
+        struct wdb_record record;
+        decode_item(batch, item, &record);
+        int rc = wdb_undo_reserve(&batch->undo);
+        if (rc == 0) {
+            rc = wdb_store_apply(store, &record, staged_position(batch, item),
+                                 (uint64_t)item->size * 8, item->hash,
+                                 &batch->undo->items[batch->undo->count]);
+        }
+        if (rc != 0) {
+            revert_to(store, batch, before);
+            return rc;
+        }
+        batch->undo->count++;
+        batch->applied++;
+    }
+    return 0;
+}
+
+/* --- contexts --------------------------------------------------------------
+ */
+
+/* Make the batch's buffer readable at staged positions. Waits for a free
+ * number: whoever has one holds all his locks already and gives it back. */
+static void take_context(struct wdb_store *store, struct wdb_batch *batch)
+{
+    for (;;) {
+        for (uint32_t i = 1; i < WDB_CONTEXT_COUNT; i++) {
+            struct wdb_batch *expected = NULL;
+            if (atomic_load_explicit(&store->contexts[i],
+                                     memory_order_relaxed) == NULL &&
+                atomic_compare_exchange_strong(&store->contexts[i], &expected,
+                                               batch)) {
+                batch->context = i;
+                return;
+            }
+        }
+        sched_yield();
+    }
+}
+
+static void drop_context(struct wdb_store *store, struct wdb_batch *batch)
+{
+    if (batch->context != 0) {
+        atomic_store(&store->contexts[batch->context], NULL);
+        batch->context = 0;
+    }
+}
+
+int wdb_store_stage(struct wdb_store *store, struct wdb_batch *batch)
+{
+    if (batch->applied == batch->count) {
+        return 0;
+    }
+    const bool first = batch->applied == 0;
+    if (first) {
+        take_context(store, batch);
+    }
+    const int rc = apply_new(store, batch);
+    if (rc != 0 && first) {
+        drop_context(store, batch);
+    }
+    return rc;
+}
+
+void wdb_store_rollback(struct wdb_store *store, struct wdb_batch *batch)
+{
+    revert_to(store, batch, 0);
+    drop_context(store, batch);
+}
+
+/* --- the end ---------------------------------------------------------------
+ */
+
+static void write_to(struct wdb_store *store, uint64_t hash, uint64_t index)
+{
+    struct wdb_stripe *stripe =
+        &store->stripes[wdb_stripe_of(hash, store->stripe_count)];
+    atomic_store_explicit(&stripe->last_write, index, memory_order_relaxed);
+}
+
+/* The keydir says `position` instead of `staged`, unless a later record of the
+ * batch took the key: then this one is garbage already. */
+static void move_key(struct wdb_store *store, const struct wdb_record *record,
+                     uint64_t hash, wdb_position staged,
+                     const struct wdb_undo *undo)
+{
+    struct wdb_keydir *keydir = wdb_store_keydir(store, record->database);
+    if (keydir == NULL || !wdb_keydir_move(keydir, hash, record->key, staged,
+                                           undo->position)) {
+        wdb_store_account(store, undo->position,
+                          (int64_t)wdb_record_size(record));
+    }
+}
+
+static void move_element(struct wdb_store *store,
+                         const struct wdb_record *record, wdb_position staged,
+                         const struct wdb_undo *undo)
+{
+    const struct wdb_object *object =
+        wdb_registry_find(store, record->object_id);
+    if (!undo->applied || object == NULL || object->elements == NULL ||
+        !wdb_keydir_move(object->elements, wdb_store_hash(store, record->key),
+                         record->key, staged, undo->position)) {
+        wdb_store_account(store, undo->position,
+                          (int64_t)wdb_record_size(record));
+    }
+}
+
+/* Record i of the batch lies at `position` now. */
+static void finish_item(struct wdb_store *store, struct wdb_batch *batch,
+                        uint32_t i, const struct wdb_log_place *place)
+{
+    const struct wdb_batch_item *item = &batch->items[i];
+    struct wdb_undo *undo = &batch->undo->items[i];
+    const wdb_position staged = undo->position;
+    undo->position = place->position + item->offset / 8;
+    struct wdb_record record;
+    decode_item(batch, item, &record);
+    switch (record.kind) {
+    case WDB_RECORD_PUT:
+        move_key(store, &record, item->hash, staged, undo);
+        /* fallthrough */
+    case WDB_RECORD_DELETE:
+        if (undo->existed) {
+            wdb_store_account(store, undo->old.position,
+                              (int64_t)undo->old.record_size);
+        }
+        write_to(store, item->hash, place->index);
+        break;
+    case WDB_RECORD_EXPIRE:
+        write_to(store, item->hash, place->index);
+        break;
+    case WDB_RECORD_DATABASES:
+        if (wdb_databases_move(store, staged, undo->position,
+                               (uint64_t)item->size * 8)) {
+            atomic_store(&store->databases.index, place->index);
+        }
+        break;
+    case WDB_RECORD_ELEMENT_PUT:
+        move_element(store, &record, staged, undo);
+        /* fallthrough */
+    case WDB_RECORD_ELEMENT_DELETE:
+        if (undo->applied) {
+            if (undo->existed) {
+                wdb_store_account(store, undo->old.position,
+                                  (int64_t)undo->old.record_size);
+            }
+            write_to(store, undo->hash, place->index);
+        }
+        break;
+    }
+}
+
+/* Whatever was replaced is gone for good, or waits for the commit. */
+static void hand_over_undo(struct wdb_store *store, struct wdb_batch *batch,
+                           uint64_t index)
+{
+    struct wdb_undo_block *block = batch->undo;
+    if (store->options.log.manual_commit &&
+        index > wdb_log_committed(store->log)) {
+        batch->undo = NULL;
+        wdb_undo_keep(store, block, index);
+        return;
+    }
+    for (uint32_t i = 0; i < block->count; i++) {
+        wdb_undo_settle(store, &block->items[i]);
+    }
+    block->count = 0;
+}
+
+int wdb_store_commit(struct wdb_store *store, struct wdb_batch *batch,
+                     uint64_t *index_out)
+{
+    wdb_assert(batch->count > 0);
+    struct wdb_log_place place;
+    int rc = apply_new(store, batch);
+    if (rc == 0) {
+        rc = wdb_log_append(store->log, batch->records.data,
+                            batch->records.size, batch->count,
+                            batch->deletes_only, &place);
+    }
+    if (rc != 0) {
+        wdb_store_rollback(store, batch);
+        return rc;
+    }
+    for (uint32_t i = 0; i < batch->count; i++) {
+        finish_item(store, batch, i, &place);
+    }
+    hand_over_undo(store, batch, place.index);
+    batch->applied = 0;
+    drop_context(store, batch);
+    *index_out = place.index;
+    return 0;
+}
+
+/* --- followers -------------------------------------------------------------
+ */
+
+struct entry_apply {
+    struct wdb_store *store;
+    struct wdb_undo_block *block;
+    uint64_t index;
+};
+
+static int apply_logged(struct entry_apply *apply,
+                        const struct wdb_record *record, wdb_position position,
+                        uint64_t size)
+{
+    struct wdb_store *store = apply->store;
+    const uint64_t hash = wdb_store_hash(store, record->key);
+    int rc = wdb_undo_reserve(&apply->block);
+    if (rc != 0) {
+        return rc;
+    }
+    struct wdb_undo *undo = &apply->block->items[apply->block->count];
+    rc = wdb_store_apply(store, record, position, size, hash, undo);
+    if (rc != 0) {
+        return rc;
+    }
+    apply->block->count++;
+    const bool is_element = record->kind == WDB_RECORD_ELEMENT_PUT ||
+                            record->kind == WDB_RECORD_ELEMENT_DELETE;
+    if (undo->existed && record->kind != WDB_RECORD_EXPIRE) {
+        wdb_store_account(store, undo->old.position,
+                          (int64_t)undo->old.record_size);
+    }
+    if (record->kind == WDB_RECORD_DATABASES) {
+        atomic_store(&store->databases.index, apply->index);
+    } else if (!is_element || undo->applied) {
+        write_to(store, undo->hash, apply->index);
+    }
+    return 0;
+}
+
+static void revert_applied(struct entry_apply *apply)
+{
+    while (apply->block != NULL && apply->block->count > 0) {
+        struct wdb_undo *undo = &apply->block->items[--apply->block->count];
+        wdb_undo_revert_logged(apply->store, undo);
+    }
+}
+
+int wdb_store_apply_entry(struct wdb_store *store, uint64_t index)
+{
+    struct wdb_entry_header entry;
+    const uint8_t *payload;
+    struct wdb_segment *segment;
+    int rc = wdb_log_entry(store->log, index, &entry, &payload, &segment);
+    if (rc != 0) {
+        return rc;
+    }
+    struct entry_apply apply = {.store = store, .index = index};
+    wdb_store_lock_all(store);
+    uint64_t offset = 0;
+    while (rc == 0 && entry.type == WDB_ENTRY_COMMAND &&
+           offset < entry.payload_size) {
+        struct wdb_record record;
+        uint64_t size;
+        rc = wdb_record_decode(payload + offset, entry.payload_size - offset,
+                               true, &record, &size);
+        if (rc == 0) {
+            const wdb_position position = wdb_position_make(
+                segment->slot,
+                (uint64_t)(payload - segment->map) + offset);
+            rc = apply_logged(&apply, &record, position, size);
+            offset += size;
+        }
+    }
+    if (rc != 0) {
+        revert_applied(&apply);
+        free(apply.block);
+    } else if (apply.block != NULL) {
+        wdb_undo_keep(store, apply.block, index);
+    }
+    wdb_store_unlock_all(store);
+    wdb_segment_drop(segment);
+    if (rc == 0 && index <= wdb_log_committed(store->log)) {
+        wdb_store_set_committed(store, wdb_log_committed(store->log));
+    }
+    return rc;
+}

@@ -1,0 +1,131 @@
+/*
+ * store_internal.h - what the files of store/ share and nobody else sees.
+ *
+ * Locks, in the order in which they are taken:
+ *   merge.mutex   one merge at a time
+ *   stripes       ascending; all of them for what may touch any key
+ *   shard         of the registry of objects, for a look-up
+ *   databases     making a keydir
+ *   undo          the queue of undo blocks
+ *   background    wake-ups of the background thread, the graveyard
+ * Nothing waits for the disk while it holds any of these but the first.
+ */
+#ifndef WDB_STORE_STORE_INTERNAL_H
+#define WDB_STORE_STORE_INTERNAL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "base/assert.h"
+#include "base/siphash.h"
+#include "store/database.h"
+#include "store/expiry.h"
+#include "store/object.h"
+#include "store/store.h"
+#include "store/undo.h"
+
+#define WDB_STRIPE_COUNT_DEFAULT 64
+/* Staged positions: slots from WDB_SLOT_STAGED on, one for each context.
+ * Context 0 is for batches that are staged and committed in one go: nobody
+ * reads at their positions. */
+#define WDB_CONTEXT_COUNT 256
+static_assert(WDB_SLOT_STAGED + WDB_CONTEXT_COUNT == WDB_SLOT_COUNT_MAX,
+              "every context has a slot");
+
+struct wdb_stripe {
+    pthread_mutex_t mutex;
+    _Atomic uint64_t last_write;
+    _Atomic uint64_t next_expiry;
+    struct wdb_expiry_heap *heap;
+    struct wdb_links headers; /* objects whose key is of this stripe */
+#ifdef WDB_DEBUG
+    bool held;
+#endif
+} WDB_ALIGN_CACHE;
+
+struct wdb_merge;
+struct wdb_background;
+
+struct wdb_store {
+    struct wdb_store_options options;
+    struct wdb_log *log;
+    struct wdb_env *env;
+    struct wdb_siphash_key hash_key;
+    uint32_t stripe_count;
+    bool loading;
+    struct wdb_stripe *stripes;
+    struct wdb_databases databases;
+    struct wdb_registry objects;
+    _Atomic(struct wdb_batch *) contexts[WDB_CONTEXT_COUNT];
+
+    pthread_mutex_t undo_mutex;
+    struct wdb_undo_block *undo_oldest, *undo_newest;
+    _Atomic uint64_t undo_memory;
+    pthread_mutex_t reserve_mutex;
+    void *reserve; /* memory for an undo that finds none */
+    _Atomic uint64_t truncation_count; /* of this process */
+
+    struct wdb_merge *merge;
+    struct wdb_background *background;
+    uint64_t load_duration_ms, load_hint_count, load_scan_count;
+    _Atomic uint64_t cold_read_count, cold_read_ns;
+};
+
+static inline bool wdb_position_is_staged(wdb_position position)
+{
+    return wdb_position_slot(position) >= WDB_SLOT_STAGED;
+}
+
+static inline void wdb_stripe_check_held(const struct wdb_store *store,
+                                         uint64_t hash)
+{
+#ifdef WDB_DEBUG
+    wdb_assert(
+        store->stripes[wdb_stripe_of(hash, store->stripe_count)].held);
+#else
+    (void)store;
+    (void)hash;
+#endif
+}
+
+static inline void wdb_store_touch(struct wdb_store *store,
+                                   enum wdb_touch_kind kind, uint32_t database,
+                                   uint64_t hash, struct wdb_slice key)
+{
+    if (WDB_UNLIKELY(store->options.on_touch != NULL && !store->loading)) {
+        store->options.on_touch(store->options.touch_context, kind, database,
+                                hash, key);
+    }
+}
+
+/* End of what a segment holds so far. */
+static inline uint64_t wdb_segment_used(const struct wdb_segment *segment)
+{
+    return atomic_load_explicit(&segment->sealed, memory_order_acquire)
+               ? segment->size_used
+               : atomic_load_explicit(&segment->written, memory_order_relaxed);
+}
+
+/* Something may have become possible in the background. Any thread. */
+void wdb_store_wake(struct wdb_store *store);
+/* `size` bytes at `position` are garbage from now on, or (negative) needed
+ * again. Nothing for staged positions. Inside the epoch, or with a stripe held
+ * that keeps the segment in the table. */
+void wdb_store_account(struct wdb_store *store, wdb_position position,
+                       int64_t size);
+
+/*
+ * Apply one record that lies at `position` (the only way in which anything
+ * changes). *undo is filled in for wdb_undo_revert. The stripe of the key
+ * (DATABASES: all) is held. The watch hook is called. ENOMEM: then nothing
+ * changed.
+ */
+WDB_MUST_CHECK int wdb_store_apply(struct wdb_store *store,
+                                   const struct wdb_record *record,
+                                   wdb_position position, uint64_t size,
+                                   uint64_t hash, struct wdb_undo *undo);
+
+/* Rebuild everything from the log (load.c): one caller, before any other. */
+WDB_MUST_CHECK int wdb_store_load(struct wdb_store *store);
+
+#endif

@@ -1,0 +1,247 @@
+/* undo.c - takes back applied records; the queue of what may be taken back. */
+#include "store/undo.h"
+
+#include <stdlib.h>
+
+#include "store/store_internal.h"
+
+#define RESERVE_SIZE ((size_t)64 << 10)
+
+int wdb_undo_reserve(struct wdb_undo_block **block)
+{
+    struct wdb_undo_block *old = *block;
+    if (old != NULL && old->count < old->capacity) {
+        return 0;
+    }
+    const uint32_t capacity = old == NULL ? 4 : old->capacity * 2;
+    struct wdb_undo_block *grown =
+        realloc(old, sizeof(*grown) + capacity * sizeof(grown->items[0]));
+    if (grown == NULL) {
+        return WALKERDB_ENOMEM;
+    }
+    if (old == NULL) {
+        grown->count = 0;
+    }
+    grown->capacity = capacity;
+    *block = grown;
+    return 0;
+}
+
+/* --- one undo --------------------------------------------------------------
+ */
+
+void wdb_undo_restore(struct wdb_store *store, struct wdb_keydir *keydir,
+                      uint64_t hash, struct wdb_slice key,
+                      const struct wdb_item *item)
+{
+    if (wdb_keydir_put(keydir, hash, key, item, NULL, NULL) == 0) {
+        return;
+    }
+    pthread_mutex_lock(&store->reserve_mutex);
+    free(store->reserve);
+    store->reserve = NULL;
+    const int rc = wdb_keydir_put(keydir, hash, key, item, NULL, NULL);
+    wdb_assert(rc == 0);
+    store->reserve = malloc(RESERVE_SIZE);
+    pthread_mutex_unlock(&store->reserve_mutex);
+}
+
+static void revert_key(struct wdb_store *store, struct wdb_undo *undo,
+                       const struct wdb_record *record)
+{
+    struct wdb_keydir *keydir = wdb_store_keydir(store, record->database);
+    if (record->kind == WDB_RECORD_PUT &&
+        (record->flags & WDB_RECORD_OBJECT) != 0) {
+        wdb_object_detach_undo(store, undo, record);
+    }
+    if (undo->existed) {
+        wdb_undo_restore(store, keydir, undo->hash, record->key, &undo->old);
+        if ((undo->old.flags & WDB_ITEM_EXPIRY) != 0) {
+            /* Without memory the key expires when it is next looked at. */
+            (void)!wdb_expiry_add(store, undo->hash, record->database,
+                                  undo->old.expiry_ms);
+        }
+    } else if (record->kind == WDB_RECORD_PUT) {
+        wdb_keydir_delete(keydir, undo->hash, record->key, NULL);
+    }
+    if (undo->object != NULL) {
+        wdb_object_drop_undo(store, undo);
+    }
+    wdb_store_touch(store, WDB_TOUCH_KEY, record->database, undo->hash,
+                    record->key);
+}
+
+void wdb_undo_revert(struct wdb_store *store, struct wdb_undo *undo,
+                     const struct wdb_record *record)
+{
+    switch (record->kind) {
+    case WDB_RECORD_PUT:
+    case WDB_RECORD_DELETE:
+    case WDB_RECORD_EXPIRE:
+        revert_key(store, undo, record);
+        break;
+    case WDB_RECORD_DATABASES:
+        wdb_databases_revert(store, undo->mapping);
+        wdb_store_touch(store, WDB_TOUCH_DATABASES, 0, 0, wdb_slice(NULL, 0));
+        break;
+    case WDB_RECORD_ELEMENT_PUT:
+    case WDB_RECORD_ELEMENT_DELETE:
+        wdb_object_revert(store, undo, record);
+        break;
+    }
+}
+
+void wdb_undo_settle(struct wdb_store *store, struct wdb_undo *undo)
+{
+    if (undo->kind == WDB_RECORD_DATABASES) {
+        wdb_databases_settle(store, undo->mapping);
+    } else if (undo->object != NULL || undo->name != NULL) {
+        wdb_object_settle(store, undo);
+    }
+}
+
+/* --- the queue -------------------------------------------------------------
+ */
+
+static size_t block_memory(const struct wdb_undo_block *block)
+{
+    return sizeof(*block) + block->capacity * sizeof(block->items[0]);
+}
+
+static void settle_block(struct wdb_store *store, struct wdb_undo_block *block)
+{
+    for (uint32_t i = 0; i < block->count; i++) {
+        wdb_undo_settle(store, &block->items[i]);
+    }
+    free(block);
+}
+
+void wdb_undo_keep(struct wdb_store *store, struct wdb_undo_block *block,
+                   uint64_t index)
+{
+    block->index = index;
+    block->newer = NULL;
+    atomic_fetch_add_explicit(&store->undo_memory, block_memory(block),
+                              memory_order_relaxed);
+    pthread_mutex_lock(&store->undo_mutex);
+    block->older = store->undo_newest;
+    if (block->older == NULL) {
+        store->undo_oldest = block;
+    } else {
+        block->older->newer = block;
+    }
+    store->undo_newest = block;
+    pthread_mutex_unlock(&store->undo_mutex);
+}
+
+/* Under undo_mutex. */
+static void take_out(struct wdb_store *store, struct wdb_undo_block *block)
+{
+    if (block->older == NULL) {
+        store->undo_oldest = block->newer;
+    } else {
+        block->older->newer = block->newer;
+    }
+    if (block->newer == NULL) {
+        store->undo_newest = block->older;
+    } else {
+        block->newer->older = block->older;
+    }
+    atomic_fetch_sub_explicit(&store->undo_memory, block_memory(block),
+                              memory_order_relaxed);
+}
+
+/* The oldest block if its entry is at most `index`, taken out; else NULL. */
+static struct wdb_undo_block *take_oldest(struct wdb_store *store,
+                                          uint64_t index)
+{
+    pthread_mutex_lock(&store->undo_mutex);
+    struct wdb_undo_block *block = store->undo_oldest;
+    if (block != NULL && block->index <= index) {
+        take_out(store, block);
+    } else {
+        block = NULL;
+    }
+    pthread_mutex_unlock(&store->undo_mutex);
+    return block;
+}
+
+void wdb_store_set_committed(struct wdb_store *store, uint64_t index)
+{
+    wdb_log_set_committed(store->log, index);
+    const int slot = wdb_epoch_enter(wdb_log_epoch(store->log));
+    struct wdb_undo_block *block;
+    while ((block = take_oldest(store, index)) != NULL) {
+        settle_block(store, block);
+    }
+    wdb_epoch_exit(wdb_log_epoch(store->log), slot);
+    wdb_store_wake(store);
+}
+
+void wdb_undo_release(struct wdb_store *store)
+{
+    struct wdb_undo_block *block;
+    while ((block = take_oldest(store, UINT64_MAX)) != NULL) {
+        settle_block(store, block);
+    }
+}
+
+/* --- truncation ------------------------------------------------------------
+ */
+
+void wdb_undo_revert_logged(struct wdb_store *store, struct wdb_undo *undo)
+{
+    struct wdb_record record;
+    uint64_t size;
+    const uint8_t *data = wdb_log_resolve(store->log, undo->position, NULL);
+    wdb_assert(data != NULL);
+    const int rc =
+        wdb_record_decode(data, UINT64_MAX >> 1, false, &record, &size);
+    wdb_assert(rc == 0);
+    if (undo->existed && (undo->kind == WDB_RECORD_PUT ||
+                          undo->kind == WDB_RECORD_DELETE || undo->applied)) {
+        wdb_store_account(store, undo->old.position,
+                          -(int64_t)undo->old.record_size);
+    }
+    wdb_undo_revert(store, undo, &record);
+}
+
+/* All stripes are held. */
+static void revert_from(struct wdb_store *store, uint64_t from)
+{
+    struct wdb_undo_block *block = store->undo_newest;
+    while (block != NULL) {
+        struct wdb_undo_block *older = block->older;
+        if (block->index >= from) {
+            for (uint32_t i = block->count; i-- > 0;) {
+                wdb_undo_revert_logged(store, &block->items[i]);
+            }
+            pthread_mutex_lock(&store->undo_mutex);
+            take_out(store, block);
+            pthread_mutex_unlock(&store->undo_mutex);
+            free(block);
+        }
+        block = older;
+    }
+    for (uint32_t i = 0; i < store->stripe_count; i++) {
+        struct wdb_stripe *stripe = &store->stripes[i];
+        if (atomic_load(&stripe->last_write) >= from) {
+            atomic_store(&stripe->last_write, from - 1);
+        }
+    }
+}
+
+int wdb_store_truncate(struct wdb_store *store, uint64_t from)
+{
+    if (from <= wdb_log_committed(store->log)) {
+        return WALKERDB_EINVALID;
+    }
+    const int slot = wdb_epoch_enter(wdb_log_epoch(store->log));
+    wdb_store_lock_all(store);
+    atomic_fetch_add(&store->truncation_count, 1);
+    revert_from(store, from);
+    const int rc = wdb_log_truncate(store->log, from);
+    wdb_store_unlock_all(store);
+    wdb_epoch_exit(wdb_log_epoch(store->log), slot);
+    return rc;
+}
