@@ -56,7 +56,7 @@ class Key:
 
 
 class Writer(threading.Thread):
-    """One connection that writes to its own keys until the server is gone."""
+    """One connection that writes to its own keys."""
 
     def __init__(self, number, seed):
         super().__init__()
@@ -70,6 +70,7 @@ class Writer(threading.Thread):
         self.acknowledged = 0
         self.error = None
         self.port = None
+        self.until = None      # when to stop; None: when the server is gone
 
     def all_keys(self):
         return self.keys + [key for pair in self.pairs for key in pair]
@@ -124,7 +125,7 @@ class Writer(threading.Thread):
     def run(self):
         try:
             with Client(self.port) as client:
-                while True:
+                while self.until is None or time.monotonic() < self.until:
                     self.round(client)
         except (OSError, ConnectionError):
             pass
