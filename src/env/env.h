@@ -111,7 +111,7 @@ struct wdb_file {
 WDB_MUST_CHECK int wdb_env_posix_new(struct wdb_env **out);
 void wdb_env_posix_free(struct wdb_env *env);
 
-/* --- helpers over the table, same for every environment (env.c) ---------- */
+/* --- helpers over the table, same for every environment (env.c) ----------- */
 
 /* Write all of data at offset; as pwritev. */
 WDB_MUST_CHECK int wdb_env_pwrite(struct wdb_file *file, const void *data,

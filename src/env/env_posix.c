@@ -3,41 +3,29 @@
  *
  * Thin on purpose: it loops over short transfers and EINTR, translates errno,
  * and decides nothing. Files are private to the user (0600, directories 0700).
- * Mappings and SIGBUS are in env_posix_map.c.
+ * Names are in env_posix_names.c, mappings and SIGBUS in env_posix_map.c.
  */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdatomic.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/assert.h"
-#include "env/env.h"
+#include "env/env_posix_internal.h"
 #include "env/env_posix_map.h"
 #include "walkerdb.h"
 
 #define FILE_MODE        0600
-#define DIR_MODE         0700
 #define WRITE_VECTOR_MAX 128 /* pieces per system call; IOV_MAX is 1,024 */
 #define ZERO_CHUNK       ((size_t)1 << 20)
 
-struct posix_file {
-    struct wdb_file file;
-    int fd;
-    _Atomic bool random; /* advise_random was called */
-};
-
-/* All errors that the system gives, in our terms. What is not expected is an
- * input/output error. */
-static int translate(int error)
+int wdb_posix_error(int error)
 {
     switch (error) {
     case ENOENT:
@@ -66,16 +54,11 @@ static int translate(int error)
     }
 }
 
-static struct posix_file *posix_file(struct wdb_file *file)
-{
-    return WDB_CONTAINER_OF(file, struct posix_file, file);
-}
+/* --- open, close, read, write --------------------------------------------- */
 
-/* --- open, close, read, write ---------------------------------------------- */
-
-static int file_new(struct wdb_env *env, int fd, struct wdb_file **out)
+int wdb_posix_file_new(struct wdb_env *env, int fd, struct wdb_file **out)
 {
-    struct posix_file *f = calloc(1, sizeof(*f));
+    struct wdb_posix_file *f = calloc(1, sizeof(*f));
 
     if (f == NULL) {
         return WALKERDB_ENOMEM;
@@ -86,7 +69,7 @@ static int file_new(struct wdb_env *env, int fd, struct wdb_file **out)
     return 0;
 }
 
-static int open_fd(const char *path, int flags, int *fd_out)
+int wdb_posix_open_fd(const char *path, int flags, int *fd_out)
 {
     int fd;
 
@@ -94,7 +77,7 @@ static int open_fd(const char *path, int flags, int *fd_out)
         fd = open(path, flags | O_CLOEXEC, FILE_MODE);
     } while (fd < 0 && errno == EINTR);
     if (fd < 0) {
-        return translate(errno);
+        return wdb_posix_error(errno);
     }
     *fd_out = fd;
     return 0;
@@ -107,12 +90,12 @@ static int posix_open(struct wdb_env *env, const char *path,
                 : mode == WDB_OPEN_WRITE ? O_RDWR
                                          : O_RDWR | O_CREAT | O_EXCL;
     int fd = -1;
-    int error = open_fd(path, flags, &fd);
+    int error = wdb_posix_open_fd(path, flags, &fd);
 
     if (error != 0) {
         return error;
     }
-    error = file_new(env, fd, out);
+    error = wdb_posix_file_new(env, fd, out);
     if (error != 0) {
         close(fd);
         if (mode == WDB_OPEN_CREATE) {
@@ -122,9 +105,9 @@ static int posix_open(struct wdb_env *env, const char *path,
     return error;
 }
 
-static void posix_close(struct wdb_file *file)
+void wdb_posix_close(struct wdb_file *file)
 {
-    struct posix_file *f = posix_file(file);
+    struct wdb_posix_file *f = wdb_posix_file(file);
 
     wdb_posix_map_disown(f);
     /* Not repeated after EINTR: the descriptor is gone all the same. */
@@ -135,7 +118,7 @@ static void posix_close(struct wdb_file *file)
 static int posix_pread(struct wdb_file *file, void *data, size_t size,
                        uint64_t offset, size_t *size_read_out)
 {
-    struct posix_file *f = posix_file(file);
+    struct wdb_posix_file *f = wdb_posix_file(file);
     size_t done = 0;
 
     while (done < size) {
@@ -145,7 +128,7 @@ static int posix_pread(struct wdb_file *file, void *data, size_t size,
             continue;
         }
         if (n < 0) {
-            return translate(errno);
+            return wdb_posix_error(errno);
         }
         if (n == 0) {
             break;
@@ -171,7 +154,7 @@ static int window_fill(struct iovec *window, const struct iovec *vector,
 static int posix_pwritev(struct wdb_file *file, const struct iovec *vector,
                          int count, uint64_t offset)
 {
-    struct posix_file *f = posix_file(file);
+    struct wdb_posix_file *f = wdb_posix_file(file);
     struct iovec window[WRITE_VECTOR_MAX];
     size_t skip = 0; /* bytes of vector[0] that are written */
 
@@ -190,7 +173,7 @@ static int posix_pwritev(struct wdb_file *file, const struct iovec *vector,
             continue;
         }
         if (n < 0) {
-            return translate(errno);
+            return wdb_posix_error(errno);
         }
         if (n == 0) {
             return WALKERDB_EIO; /* something is left, nothing moves */
@@ -206,19 +189,19 @@ static int posix_sync(struct wdb_file *file)
 
     /* EINTR is not a failure of the sync: it did not take place. */
     do {
-        result = fdatasync(posix_file(file)->fd);
+        result = fdatasync(wdb_posix_file(file)->fd);
     } while (result != 0 && errno == EINTR);
-    return result == 0 ? 0 : translate(errno);
+    return result == 0 ? 0 : wdb_posix_error(errno);
 }
 
-/* --- size ------------------------------------------------------------------ */
+/* --- size ----------------------------------------------------------------- */
 
 static int posix_size(struct wdb_file *file, uint64_t *size_out)
 {
     struct stat status;
 
-    if (fstat(posix_file(file)->fd, &status) != 0) {
-        return translate(errno);
+    if (fstat(wdb_posix_file(file)->fd, &status) != 0) {
+        return wdb_posix_error(errno);
     }
     *size_out = (uint64_t)status.st_size;
     return 0;
@@ -229,9 +212,9 @@ static int posix_truncate(struct wdb_file *file, uint64_t size)
     int result;
 
     do {
-        result = ftruncate(posix_file(file)->fd, (off_t)size);
+        result = ftruncate(wdb_posix_file(file)->fd, (off_t)size);
     } while (result != 0 && errno == EINTR);
-    return result == 0 ? 0 : translate(errno);
+    return result == 0 ? 0 : wdb_posix_error(errno);
 }
 
 /* fallocate for file systems that have none: write every byte of [0, size),
@@ -273,14 +256,14 @@ static int posix_allocate(struct wdb_file *file, uint64_t size)
         return error;
     }
     do {
-        result = fallocate(posix_file(file)->fd, 0, 0, (off_t)size);
+        result = fallocate(wdb_posix_file(file)->fd, 0, 0, (off_t)size);
     } while (result != 0 && errno == EINTR);
     if (result == 0) {
         return 0;
     }
     error = errno == EOPNOTSUPP || errno == ENOSYS
                 ? allocate_by_writing(file, size_old, size)
-                : translate(errno);
+                : wdb_posix_error(errno);
     if (error != 0 && size > size_old) {
         /* What was reserved before it failed goes back. */
         (void)posix_truncate(file, size_old);
@@ -288,11 +271,11 @@ static int posix_allocate(struct wdb_file *file, uint64_t size)
     return error;
 }
 
-/* --- mappings and hints ---------------------------------------------------- */
+/* --- mappings and hints --------------------------------------------------- */
 
 static int posix_map(struct wdb_file *file, uint64_t size, const void **out)
 {
-    struct posix_file *f = posix_file(file);
+    struct wdb_posix_file *f = wdb_posix_file(file);
     uint64_t size_file = 0;
     int error = posix_size(file, &size_file);
 
@@ -322,14 +305,14 @@ static int posix_resident(struct wdb_env *env, const void *data, size_t size,
 {
     (void)env;
     if (mincore((void *)(uintptr_t)data, size, resident) != 0) {
-        return translate(errno);
+        return wdb_posix_error(errno);
     }
     return 0;
 }
 
 static void posix_advise_random(struct wdb_file *file)
 {
-    struct posix_file *f = posix_file(file);
+    struct wdb_posix_file *f = wdb_posix_file(file);
 
     atomic_store(&f->random, true);
     (void)posix_fadvise(f->fd, 0, 0, POSIX_FADV_RANDOM);
@@ -339,188 +322,14 @@ static void posix_advise_random(struct wdb_file *file)
 static void posix_advise_dontneed(struct wdb_file *file, uint64_t offset,
                                   uint64_t size)
 {
-    struct posix_file *f = posix_file(file);
+    struct wdb_posix_file *f = wdb_posix_file(file);
 
     /* Pages in use by a mapping are not dropped, so they leave it first. */
     wdb_posix_map_advise(f, offset, size, MADV_DONTNEED);
     (void)posix_fadvise(f->fd, (off_t)offset, (off_t)size, POSIX_FADV_DONTNEED);
 }
 
-/* --- names ----------------------------------------------------------------- */
-
-static int posix_rename(struct wdb_env *env, const char *from, const char *to)
-{
-    (void)env;
-    return rename(from, to) == 0 ? 0 : translate(errno);
-}
-
-static int posix_link(struct wdb_env *env, const char *from, const char *to)
-{
-    (void)env;
-    if (link(from, to) == 0) {
-        return 0;
-    }
-    switch (errno) {
-    case EPERM: /* what file systems without links say, and protected_hardlinks
-                   about the files of others */
-    case EXDEV:
-    case EMLINK:
-    case EOPNOTSUPP:
-    case ENOSYS:
-        return WALKERDB_EUNSUPPORTED;
-    default:
-        return translate(errno);
-    }
-}
-
-static int posix_unlink(struct wdb_env *env, const char *path)
-{
-    (void)env;
-    return unlink(path) == 0 ? 0 : translate(errno);
-}
-
-static int posix_mkdir(struct wdb_env *env, const char *path)
-{
-    (void)env;
-    return mkdir(path, DIR_MODE) == 0 ? 0 : translate(errno);
-}
-
-static int posix_rmdir(struct wdb_env *env, const char *path)
-{
-    (void)env;
-    return rmdir(path) == 0 ? 0 : translate(errno);
-}
-
-static int posix_list(struct wdb_env *env, const char *path,
-                      wdb_env_name_cb callback, void *context)
-{
-    DIR *dir = opendir(path);
-    int result = 0;
-
-    (void)env;
-    if (dir == NULL) {
-        return translate(errno);
-    }
-    while (result == 0) {
-        errno = 0;
-        struct dirent *entry = readdir(dir);
-        if (entry == NULL) {
-            result = errno == 0 ? 0 : translate(errno);
-            break;
-        }
-        if (strcmp(entry->d_name, ".") != 0 &&
-            strcmp(entry->d_name, "..") != 0) {
-            result = callback(context, entry->d_name);
-        }
-    }
-    closedir(dir);
-    return result;
-}
-
-static int posix_sync_dir(struct wdb_env *env, const char *path)
-{
-    int fd = -1;
-    int result;
-    int error = open_fd(path, O_RDONLY | O_DIRECTORY, &fd);
-
-    (void)env;
-    if (error != 0) {
-        return error;
-    }
-    do {
-        result = fsync(fd);
-    } while (result != 0 && errno == EINTR);
-    /* EINVAL: a file system that cannot, and need not, sync directories. */
-    error = result == 0 || errno == EINVAL ? 0 : translate(errno);
-    close(fd);
-    return error;
-}
-
-/* --- the lock file --------------------------------------------------------- */
-
-/* The pid that the lock's owner wrote, 0 if it cannot be told. */
-static int64_t lock_holder(int fd)
-{
-    char text[24];
-    ssize_t n = pread(fd, text, sizeof(text) - 1, 0);
-
-    if (n <= 0) {
-        return 0;
-    }
-    text[n] = '\0';
-    long long pid = strtoll(text, NULL, 10);
-    return pid > 0 ? (int64_t)pid : 0;
-}
-
-static int lock_write_pid(int fd)
-{
-    char text[24];
-    int length = snprintf(text, sizeof(text), "%lld\n", (long long)getpid());
-
-    if (ftruncate(fd, 0) != 0) {
-        return translate(errno);
-    }
-    ssize_t n = pwrite(fd, text, (size_t)length, 0);
-    if (n < 0) {
-        return translate(errno);
-    }
-    return n == length ? 0 : WALKERDB_EIO;
-}
-
-static int posix_lock(struct wdb_env *env, const char *path,
-                      struct wdb_file **out, int64_t *holder_out)
-{
-    /* A lock of the open file description: unlike the older kind it also
-     * holds against this process, and is not lost when another descriptor of
-     * the file is closed. The file stays for ever: to unlink it would let two
-     * processes lock two files of one name. */
-    struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
-    int fd = -1;
-    int error = open_fd(path, O_RDWR | O_CREAT, &fd);
-
-    if (error != 0) {
-        return error;
-    }
-    if (fcntl(fd, F_OFD_SETLK, &whole) != 0) {
-        if (errno == EAGAIN || errno == EACCES) {
-            *holder_out = lock_holder(fd);
-            error = WALKERDB_ELOCKED;
-        } else {
-            error = translate(errno);
-        }
-    }
-    if (error == 0) {
-        error = lock_write_pid(fd);
-    }
-    if (error == 0) {
-        error = file_new(env, fd, out);
-    }
-    if (error != 0) {
-        close(fd);
-    }
-    return error;
-}
-
-static void posix_unlock(struct wdb_file *file)
-{
-    (void)!ftruncate(posix_file(file)->fd, 0); /* nobody holds it */
-    posix_close(file);
-}
-
-/* --- space, clock, randomness ---------------------------------------------- */
-
-static int posix_free_space(struct wdb_env *env, const char *path,
-                            uint64_t *bytes_out)
-{
-    struct statvfs status;
-
-    (void)env;
-    if (statvfs(path, &status) != 0) {
-        return translate(errno);
-    }
-    *bytes_out = (uint64_t)status.f_bavail * (uint64_t)status.f_frsize;
-    return 0;
-}
+/* --- clock, randomness --------------------------------------------------- */
 
 static uint64_t posix_time_ms(struct wdb_env *env)
 {
@@ -558,7 +367,7 @@ static void posix_random(struct wdb_env *env, void *data, size_t size)
 
 static const struct wdb_env_ops posix_ops = {
     .open = posix_open,
-    .close = posix_close,
+    .close = wdb_posix_close,
     .pread = posix_pread,
     .pwritev = posix_pwritev,
     .sync = posix_sync,
@@ -571,16 +380,16 @@ static const struct wdb_env_ops posix_ops = {
     .resident = posix_resident,
     .advise_random = posix_advise_random,
     .advise_dontneed = posix_advise_dontneed,
-    .rename = posix_rename,
-    .link = posix_link,
-    .unlink = posix_unlink,
-    .mkdir = posix_mkdir,
-    .rmdir = posix_rmdir,
-    .list = posix_list,
-    .sync_dir = posix_sync_dir,
-    .lock = posix_lock,
-    .unlock = posix_unlock,
-    .free_space = posix_free_space,
+    .rename = wdb_posix_rename,
+    .link = wdb_posix_link,
+    .unlink = wdb_posix_unlink,
+    .mkdir = wdb_posix_mkdir,
+    .rmdir = wdb_posix_rmdir,
+    .list = wdb_posix_list,
+    .sync_dir = wdb_posix_sync_dir,
+    .lock = wdb_posix_lock,
+    .unlock = wdb_posix_unlock,
+    .free_space = wdb_posix_free_space,
     .time_ms = posix_time_ms,
     .monotonic_ns = posix_monotonic_ns,
     .random = posix_random,

@@ -88,7 +88,7 @@ static struct slot *slot_find(uintptr_t address)
     return NULL;
 }
 
-/* --- the handler ----------------------------------------------------------- */
+/* --- the handler ---------------------------------------------------------- */
 
 /* Put a page of zeros over the bad one. True if that worked. */
 static bool cover_page(uintptr_t address)
@@ -156,7 +156,7 @@ static void install(void)
     wdb_assert(error == 0);
 }
 
-/* --- the table ------------------------------------------------------------- */
+/* --- the table ------------------------------------------------------------ */
 
 static void lock(void)
 {

@@ -46,7 +46,7 @@ struct sim_disk *sim_disk_new(void)
     return disk;
 }
 
-/* --- inodes ---------------------------------------------------------------- */
+/* --- inodes --------------------------------------------------------------- */
 
 struct sim_inode *sim_disk_inode(struct sim_disk *disk, uint32_t number)
 {
@@ -157,7 +157,7 @@ void sim_disk_collect(struct sim_disk *disk)
     free(reached);
 }
 
-/* --- clones ---------------------------------------------------------------- */
+/* --- clones --------------------------------------------------------------- */
 
 static void *copy_of(const void *data, size_t size)
 {
@@ -218,7 +218,7 @@ struct sim_disk *sim_disk_clone(struct sim_disk *from)
     return disk;
 }
 
-/* --- unsynced changes ------------------------------------------------------ */
+/* --- unsynced changes ----------------------------------------------------- */
 
 static void changes_append(struct sim_inode *inode, struct sim_change *change)
 {
@@ -366,7 +366,7 @@ size_t sim_disk_pending(struct sim_disk *disk)
     return count;
 }
 
-/* --- space ----------------------------------------------------------------- */
+/* --- space ---------------------------------------------------------------- */
 
 void sim_disk_set_capacity(struct sim_disk *disk, uint64_t bytes)
 {
@@ -401,7 +401,7 @@ uint64_t sim_disk_room(struct sim_disk *disk)
     return used < disk->capacity ? disk->capacity - used : 0;
 }
 
-/* --- damage and residency -------------------------------------------------- */
+/* --- damage and residency ------------------------------------------------- */
 
 bool sim_inode_is_unreadable(const struct sim_inode *inode, uint64_t offset,
                              uint64_t size)

@@ -73,7 +73,7 @@ void sim_disk_set_capacity(struct sim_disk *disk, uint64_t bytes);
 /* Bytes that files occupy, counted in pages. */
 uint64_t sim_disk_used(struct sim_disk *disk);
 
-/* --- damage: all take a path, and fail with ENOTFOUND ---------------------- */
+/* --- damage: all take a path, and fail with ENOTFOUND --------------------- */
 
 /* Invert one bit (0 to 7) of the byte, on the platter and in the page cache.
  * EINVALID beyond the end. */

@@ -13,7 +13,7 @@ struct sim_page {
     uint8_t data[SIM_PAGE];
 };
 
-/* --- memory ---------------------------------------------------------------- */
+/* --- memory --------------------------------------------------------------- */
 
 void *sim_realloc(void *memory, size_t size)
 {
@@ -34,7 +34,7 @@ void *sim_alloc_zeroed(size_t size)
     return memset(sim_alloc(size), 0, size);
 }
 
-/* --- pages ----------------------------------------------------------------- */
+/* --- pages ---------------------------------------------------------------- */
 
 static struct sim_page *page_acquire(struct sim_page *page)
 {
@@ -90,7 +90,7 @@ static uint8_t *page_own(struct sim_content *c, size_t index)
     return c->pages[index]->data;
 }
 
-/* --- contents -------------------------------------------------------------- */
+/* --- contents ------------------------------------------------------------- */
 
 static bool is_zero(const uint8_t *data, size_t size)
 {

@@ -60,7 +60,7 @@ static enum bias draw_bias(struct crash *crash)
     return (enum bias)wdb_random_below(crash->random, BIAS_COUNT);
 }
 
-/* --- one file -------------------------------------------------------------- */
+/* --- one file ------------------------------------------------------------- */
 
 static bool changes_size(const struct sim_change *change)
 {
@@ -290,7 +290,7 @@ static void crash_file(struct crash *crash, struct sim_inode *inode,
     }
 }
 
-/* --- names ----------------------------------------------------------------- */
+/* --- names ---------------------------------------------------------------- */
 
 static bool name_survives(struct crash *crash,
                           const struct sim_name_change *change,
@@ -350,7 +350,7 @@ static void count_links(struct sim_disk *disk)
     }
 }
 
-/* --- the disk -------------------------------------------------------------- */
+/* --- the disk ------------------------------------------------------------- */
 
 static int compare_sequences(const void *left, const void *right)
 {

@@ -106,7 +106,7 @@ struct sim_mapping {
 void sim_disk_lock(struct sim_disk *disk);
 void sim_disk_unlock(struct sim_disk *disk);
 
-/* --- inodes ---------------------------------------------------------------- */
+/* --- inodes --------------------------------------------------------------- */
 
 struct sim_inode *sim_disk_inode(struct sim_disk *disk, uint32_t number);
 /* A new inode that nothing leads to yet. */
@@ -147,7 +147,7 @@ bool sim_inode_is_cold(const struct sim_inode *inode, size_t page);
 /* Show [offset, offset + size) as it is now in all mappings. */
 void sim_inode_show(struct sim_inode *inode, uint64_t offset, uint64_t size);
 
-/* --- names ----------------------------------------------------------------- */
+/* --- names ---------------------------------------------------------------- */
 
 void sim_names_release(struct sim_names *names);
 void sim_names_copy(const struct sim_names *from, struct sim_names *out);

@@ -9,7 +9,7 @@
 #include "sim/sim_disk_internal.h"
 #include "walkerdb.h"
 
-/* --- names and sorted sets of them ----------------------------------------- */
+/* --- names and sorted sets of them ---------------------------------------- */
 
 static struct sim_string *string_new(const char *text)
 {
@@ -129,7 +129,7 @@ static void names_set(struct sim_names *names, struct sim_string *name,
     names->count++;
 }
 
-/* --- paths ----------------------------------------------------------------- */
+/* --- paths ---------------------------------------------------------------- */
 
 /* Go from dir to what the first `size` bytes of `name` say. */
 static uint32_t step(struct sim_disk *disk, uint32_t dir, const char *name,
@@ -192,7 +192,7 @@ int sim_disk_find_parent(struct sim_disk *disk, const char *path,
     return 0;
 }
 
-/* --- changes --------------------------------------------------------------- */
+/* --- changes -------------------------------------------------------------- */
 
 static void link_count_add(struct sim_disk *disk, uint32_t inode, int delta)
 {

@@ -20,7 +20,7 @@ struct sim_file *sim_file_of(struct wdb_file *file)
     return WDB_CONTAINER_OF(file, struct sim_file, file);
 }
 
-/* --- open and close -------------------------------------------------------- */
+/* --- open and close ------------------------------------------------------- */
 
 /* A handle on the inode; ENOMEM. */
 static int file_new(struct sim_env *env, uint32_t number, bool is_writable,
@@ -123,7 +123,7 @@ static void sim_close(struct wdb_file *file)
     sim_disk_unlock(env->disk);
 }
 
-/* --- data ------------------------------------------------------------------ */
+/* --- data ----------------------------------------------------------------- */
 
 /* Bytes of [offset, offset + size) that the file has. */
 static size_t readable_size(const struct sim_inode *inode, uint64_t offset,
@@ -320,7 +320,7 @@ static void sim_advise_dontneed(struct wdb_file *file, uint64_t offset,
     sim_disk_unlock(env->disk);
 }
 
-/* --- the lock file --------------------------------------------------------- */
+/* --- the lock file -------------------------------------------------------- */
 
 static int sim_lock(struct wdb_env *base, const char *path,
                     struct wdb_file **out, int64_t *holder_out)
@@ -351,7 +351,7 @@ static int sim_lock(struct wdb_env *base, const char *path,
     return sim_op_end(env, &state, error);
 }
 
-/* --- space, clock, randomness ---------------------------------------------- */
+/* --- space, clock, randomness --------------------------------------------- */
 
 static int sim_free_space(struct wdb_env *base, const char *path,
                           uint64_t *bytes_out)
@@ -422,7 +422,7 @@ void sim_env_jump_ms(struct sim_env *env, int64_t ms)
     sim_disk_unlock(env->disk);
 }
 
-/* --- the env --------------------------------------------------------------- */
+/* --- the env -------------------------------------------------------------- */
 
 static const struct wdb_env_ops sim_ops = {
     .open = sim_open,

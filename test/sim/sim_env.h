@@ -79,20 +79,20 @@ struct sim_disk *sim_env_disk(struct sim_env *env);
 /* Open files and mappings: 0 when all was closed. */
 size_t sim_env_open_count(struct sim_env *env);
 
-/* --- time ------------------------------------------------------------------ */
+/* --- time ----------------------------------------------------------------- */
 
 void sim_env_advance_ms(struct sim_env *env, uint64_t ms);
 /* Move the wall clock of this env alone, forward or back. */
 void sim_env_jump_ms(struct sim_env *env, int64_t ms);
 
-/* --- counters -------------------------------------------------------------- */
+/* --- counters ------------------------------------------------------------- */
 
 /* Calls of one kind so far, failed ones included. */
 uint64_t sim_env_count(struct sim_env *env, enum sim_op op);
 /* The number of the last operation that changed files; 0: none yet. */
 uint64_t sim_env_op_number(struct sim_env *env);
 
-/* --- crashes --------------------------------------------------------------- */
+/* --- crashes -------------------------------------------------------------- */
 
 /* Called after each numbered operation, with the disk's lock held: it may
  * clone the disk and read counters, but not call the env. */
@@ -105,7 +105,7 @@ void sim_env_set_hook(struct sim_env *env, sim_env_hook hook, void *context);
 void sim_env_die_after(struct sim_env *env, uint64_t number);
 bool sim_env_is_dead(struct sim_env *env);
 
-/* --- faults ---------------------------------------------------------------- */
+/* --- faults --------------------------------------------------------------- */
 
 struct sim_fault {
     enum sim_op op;

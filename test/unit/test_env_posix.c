@@ -302,7 +302,7 @@ TEST(files_are_private)
     wdb_env_posix_free(env);
 }
 
-/* --- in a child process, where the system can be made to refuse ------------ */
+/* --- in a child process, where the system can be made to refuse ----------- */
 
 #define CHILD_SKIP 77
 

@@ -491,7 +491,7 @@ TEST(die_after)
     machine_release(&m);
 }
 
-/* --- random files against a model of what may survive ---------------------- */
+/* --- random files against a model of what may survive --------------------- */
 
 enum {
     MODEL_SECTORS = 24,
@@ -551,7 +551,7 @@ TEST(random_writes_show_only_what_they_had)
     }
 }
 
-/* --- exploring ------------------------------------------------------------- */
+/* --- exploring ------------------------------------------------------------ */
 
 /* A toy database: a counter in a file that is replaced for each step. */
 struct toy {
