@@ -492,9 +492,10 @@ static void execute_request(struct wdb_executor *executor, struct slot *slot) {
     }
     session->cold_count = 0;
     session->input_used = slot->input_end;
-    atomic_store_explicit(&session->last_command_id,
-                          slot->command == NULL ? 0 : call.command->id,
-                          memory_order_relaxed);
+    if (WDB_LIKELY(call.command != NULL)) {
+        atomic_store_explicit(&session->last_command_id, call.command->id,
+                              memory_order_relaxed);
+    }
     if (WDB_UNLIKELY(reply.error_count > 0)) {
         wdb_stats_error(executor->stats, wdb_slice_str(reply.error_prefix));
     }

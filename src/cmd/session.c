@@ -41,6 +41,8 @@ int wdb_session_new(struct wdb_context *context, struct wdb_executor *executor,
                                             memory_order_relaxed) +
                   1;
     session->owner = info->owner;
+    atomic_store_explicit(&session->last_command_id, UINT32_MAX,
+                          memory_order_relaxed);
     session->fd = info->fd;
     session->created_ms = context->env->ops->time_ms(context->env);
     atomic_store_explicit(&session->last_active_ms, session->created_ms,
