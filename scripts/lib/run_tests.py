@@ -32,7 +32,11 @@ def part(name, budget_s):
 
 
 def is_ci():
-    return os.environ.get("CI") == "true" and os.geteuid() == 0
+    """Is this a machine where every test can run, and so has to? Debian 13
+    lacks the reference version of Redis, and clang-format 14."""
+    with open("/etc/os-release", encoding="utf8") as file:
+        has_all = "VERSION_CODENAME=bookworm" in file.read()
+    return os.environ.get("CI") == "true" and os.geteuid() == 0 and has_all
 
 
 def environment(**more):
@@ -235,6 +239,8 @@ def mutations():
 @part("integration", 240)
 def integration():
     """test/integration against the release server."""
+    # The reference servers; tests that need them are skipped without.
+    run("peers", ["scripts/peers"], 300)
     result = (0, 0, 0)
     for script in sorted(glob.glob(os.path.join(ROOT, "test/integration/test_*.py"))):
         name = os.path.basename(script)[:-3]

@@ -56,6 +56,14 @@ class Simple(str):
     """A simple string reply ("+OK"); bulk strings are bytes."""
 
 
+def peer(name):
+    """The path of a reference program (redis-server, ...), or Skip."""
+    path = os.path.join(ROOT, "build", "peers", "bin", name)
+    if not os.path.exists(path):
+        raise Skip("no %s here (scripts/peers)" % name)
+    return path
+
+
 def check(condition, message="check failed"):
     if not condition:
         raise AssertionError(message)
