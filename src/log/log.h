@@ -47,6 +47,9 @@ struct wdb_log_options {
     enum wdb_sync_policy sync_policy;
     uint32_t sync_interval_ms;
     uint64_t sync_bytes; /* 0 = no limit */
+#ifdef WDB_MUTATIONS
+    uint32_t mutations; /* rules to break: log/mutations.h */
+#endif
     /* Called by the thread that moved it, holding no lock. May be NULL. */
     void (*on_durable)(void *context, uint64_t index);
     /* A write or sync failed; the log is poisoned. Called once. May be NULL */

@@ -17,6 +17,15 @@
 #include "log/format.h"
 
 struct wdb_residency; /* log/residency.h */
+struct wdb_log;
+
+/* Where some of a log segment's entries begin, sorted: so that an entry is
+ * found by its index without reading all before it. */
+struct wdb_segment_mark {
+    uint64_t index;
+    uint64_t offset;
+};
+#define WDB_SEGMENT_MARK_DISTANCE ((uint64_t)64 << 10)
 
 struct wdb_segment {
     uint64_t id;
@@ -24,21 +33,33 @@ struct wdb_segment {
     enum wdb_segment_kind kind;
     struct wdb_segment_header header;
     struct wdb_file *file;
-    const uint8_t *map; /* whole file, [0, size) */
-    uint64_t size;      /* allocated */
+    const uint8_t *map; /* [0, size) */
+    uint64_t size;      /* mapped; allocated, unless the unused end was cut */
     _Atomic uint64_t written; /* bytes below are in the file (page cache) */
     _Atomic uint64_t synced;  /* bytes below are durable */
     _Atomic bool sealed;      /* takes no more entries, and is durable */
     uint64_t size_used;       /* once no entry can follow: end of the last */
     uint64_t index_first, index_last;
+    uint32_t first_previous_crc; /* log: chain, before the first frame */
     uint64_t clean_index;
     uint64_t record_count;
     uint32_t last_crc;
     _Atomic uint64_t bytes_dead; /* of records that nobody needs any more */
+    _Atomic uint64_t bytes_tombstone; /* of records needed only as long as
+                                         something older may be there */
     _Atomic uint32_t references;
     _Atomic bool doomed; /* unlink when the last reference goes */
     struct wdb_residency *residency;
     struct wdb_epoch_retired retired;
+
+    /* The log's own. */
+    struct wdb_log *log;
+    _Atomic bool finished;  /* size_used, index_last and last_crc are set */
+    uint64_t prefilled;     /* bytes below have been written to */
+    struct wdb_segment_mark *marks; /* room for mark_capacity, or NULL */
+    _Atomic uint32_t mark_count;
+    uint32_t mark_capacity;
+    struct wdb_segment *disposed_next;
 };
 
 /* One more reference; the caller has one, holds a stripe lock that keeps a

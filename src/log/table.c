@@ -1,0 +1,120 @@
+/*
+ * table.c - the segments that are open: by slot, and in order.
+ *
+ * A slot's reference goes through the epoch when the segment leaves the table:
+ * whoever found it there before may still take a reference of its own.
+ */
+#include <stdlib.h>
+
+#include "log/log_internal.h"
+
+int wdb_table_add(struct wdb_log *log, struct wdb_segment *segment)
+{
+    const uint32_t slot_count = WDB_SLOT_STAGED;
+    int rc = WALKERDB_EBUSY;
+    pthread_mutex_lock(&log->table);
+    for (uint32_t i = 0; i < slot_count; i++) {
+        const uint32_t slot = (log->slot_hint + i) % slot_count;
+        if (atomic_load_explicit(&log->slots[slot], memory_order_relaxed) ==
+            NULL) {
+            segment->slot = slot;
+            atomic_store_explicit(&log->slots[slot], segment,
+                                  memory_order_release);
+            /* Slots are used in turn, so that a stale position finds an empty
+             * one rather than another segment. */
+            log->slot_hint = (slot + 1) % slot_count;
+            rc = 0;
+            break;
+        }
+    }
+    pthread_mutex_unlock(&log->table);
+    return rc;
+}
+
+static void drop_after_readers(struct wdb_epoch_retired *retired)
+{
+    wdb_segment_drop(WDB_CONTAINER_OF(retired, struct wdb_segment, retired));
+}
+
+void wdb_table_remove(struct wdb_log *log, struct wdb_segment *segment)
+{
+    pthread_mutex_lock(&log->table);
+    wdb_assert(atomic_load(&log->slots[segment->slot]) == segment);
+    atomic_store_explicit(&log->slots[segment->slot], NULL,
+                          memory_order_release);
+    pthread_mutex_unlock(&log->table);
+    wdb_epoch_retire(log->epoch, &segment->retired, drop_after_readers);
+}
+
+int wdb_table_reserve(struct wdb_log *log, size_t extra)
+{
+    int rc = 0;
+    pthread_mutex_lock(&log->table);
+    if (log->order_count + extra > log->order_capacity) {
+        const size_t capacity = (log->order_count + extra) * 2 + 8;
+        struct wdb_segment **order =
+            realloc(log->order, capacity * sizeof(struct wdb_segment *));
+        if (order == NULL) {
+            rc = WALKERDB_ENOMEM;
+        } else {
+            log->order = order;
+            log->order_capacity = capacity;
+        }
+    }
+    pthread_mutex_unlock(&log->table);
+    return rc;
+}
+
+void wdb_table_splice(struct wdb_log *log, size_t at, size_t old_count,
+                      struct wdb_segment *const *with, size_t count)
+{
+    pthread_mutex_lock(&log->table);
+    wdb_assert(at + old_count <= log->order_count);
+    wdb_assert(log->order_count - old_count + count <= log->order_capacity);
+    memmove(log->order + at + count, log->order + at + old_count,
+            (log->order_count - at - old_count) * sizeof(struct wdb_segment *));
+    if (count != 0) {
+        memcpy(log->order + at, with, count * sizeof(struct wdb_segment *));
+    }
+    log->order_count = log->order_count - old_count + count;
+    pthread_mutex_unlock(&log->table);
+}
+
+struct wdb_segment *wdb_log_segment(struct wdb_log *log, uint32_t slot)
+{
+    return slot < WDB_SLOT_STAGED
+               ? atomic_load_explicit(&log->slots[slot], memory_order_acquire)
+               : NULL;
+}
+
+int wdb_log_segments(struct wdb_log *log, struct wdb_segment ***out,
+                     size_t *count_out)
+{
+    /* The prepared one has no entries: it is left out. */
+    pthread_mutex_lock(&log->sequencer);
+    const struct wdb_segment *prepared = log->next;
+    pthread_mutex_lock(&log->table);
+    pthread_mutex_unlock(&log->sequencer);
+    struct wdb_segment **list =
+        malloc((log->order_count + 1) * sizeof(struct wdb_segment *));
+    size_t count = 0;
+    for (size_t i = 0; list != NULL && i < log->order_count; i++) {
+        if (log->order[i] != prepared) {
+            wdb_segment_acquire(log->order[i]);
+            list[count++] = log->order[i];
+        }
+    }
+    pthread_mutex_unlock(&log->table);
+    if (list == NULL) {
+        return WALKERDB_ENOMEM;
+    }
+    *out = list;
+    *count_out = count;
+    return 0;
+}
+
+void wdb_log_segment_retire(struct wdb_log *log, struct wdb_segment *segment)
+{
+    atomic_store(&segment->doomed, true);
+    wdb_table_remove(log, segment);
+}
