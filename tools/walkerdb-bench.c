@@ -22,11 +22,11 @@
 #include "base/random.h"
 #include "walkerdb.h"
 
-#define KEY_FORMAT "bitcask-go-key-%09d"
-#define KEY_SIZE 24
+#define KEY_FORMAT         "bitcask-go-key-%09d"
+#define KEY_SIZE           24
 #define FLOOR_RECORD_EXTRA 44 /* header, key and padding around a value */
-#define ROUNDS_MAX 101
-#define THREADS_MAX 64
+#define ROUNDS_MAX         101
+#define THREADS_MAX        64
 
 #define PHASES(X)                                                              \
     X(floor_write, "one write() a record, no index")                           \
@@ -47,7 +47,7 @@ enum phase {
 #define X(name, text) PHASE_##name,
     PHASES(X)
 #undef X
-        PHASE_COUNT
+    PHASE_COUNT
 };
 
 static const char *const phase_names[] = {
@@ -87,19 +87,22 @@ struct bench {
     uint64_t keydir_bytes;
 };
 
-static void fail(const char *what, int code) {
+static void fail(const char *what, int code)
+{
     fprintf(stderr, "walkerdb-bench: %s: %s\n", what,
             code < 0 ? walkerdb_strerror(code) : strerror(code));
     exit(1);
 }
 
-static double now_ns(void) {
+static double now_ns(void)
+{
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
 }
 
-static void make_key(char out[KEY_SIZE + 1], int number) {
+static void make_key(char out[KEY_SIZE + 1], int number)
+{
     /* As snprintf(out, KEY_FORMAT), without its price in the timed loop. */
     static const char prefix[] = "bitcask-go-key-";
     memcpy(out, prefix, sizeof(prefix) - 1);
@@ -112,7 +115,8 @@ static void make_key(char out[KEY_SIZE + 1], int number) {
 
 /* --- phases: each runs n operations ----------------------------------------- */
 
-static void run_floor_write(struct bench *b, struct wdb_random *random) {
+static void run_floor_write(struct bench *b, struct wdb_random *random)
+{
     (void)random;
     size_t size = (size_t)b->settings.value_size + FLOOR_RECORD_EXTRA;
     for (int i = 0; i < b->settings.keys; i++) {
@@ -122,7 +126,8 @@ static void run_floor_write(struct bench *b, struct wdb_random *random) {
     }
 }
 
-static void run_floor_pread(struct bench *b, struct wdb_random *random) {
+static void run_floor_pread(struct bench *b, struct wdb_random *random)
+{
     size_t size = (size_t)b->settings.value_size + FLOOR_RECORD_EXTRA;
     for (int i = 0; i < b->settings.keys; i++) {
         uint64_t n = wdb_random_below(random, (uint64_t)b->settings.keys);
@@ -133,7 +138,8 @@ static void run_floor_pread(struct bench *b, struct wdb_random *random) {
     }
 }
 
-static void put_one(struct bench *b, int number) {
+static void put_one(struct bench *b, int number)
+{
     char key[KEY_SIZE + 1];
     make_key(key, number);
     int code = walkerdb_put(b->db, key, KEY_SIZE, b->value,
@@ -143,8 +149,8 @@ static void put_one(struct bench *b, int number) {
     }
 }
 
-static void get_one(struct bench *b, uint8_t *buffer, int number,
-                    int expected) {
+static void get_one(struct bench *b, uint8_t *buffer, int number, int expected)
+{
     char key[KEY_SIZE + 1];
     size_t size;
     make_key(key, number);
@@ -155,38 +161,43 @@ static void get_one(struct bench *b, uint8_t *buffer, int number,
     }
 }
 
-static int random_key(const struct bench *b, struct wdb_random *random) {
+static int random_key(const struct bench *b, struct wdb_random *random)
+{
     return (int)wdb_random_below(random, (uint64_t)b->settings.keys);
 }
 
-static void run_put(struct bench *b, struct wdb_random *random) {
+static void run_put(struct bench *b, struct wdb_random *random)
+{
     (void)random;
     for (int i = 0; i < b->settings.keys; i++) {
         put_one(b, i);
     }
 }
 
-static void run_put_overwrite(struct bench *b, struct wdb_random *random) {
+static void run_put_overwrite(struct bench *b, struct wdb_random *random)
+{
     for (int i = 0; i < b->settings.keys; i++) {
         put_one(b, random_key(b, random));
     }
 }
 
-static void run_get_hit(struct bench *b, struct wdb_random *random) {
+static void run_get_hit(struct bench *b, struct wdb_random *random)
+{
     for (int i = 0; i < b->settings.keys; i++) {
         get_one(b, b->record, random_key(b, random), 0);
     }
 }
 
-static void run_get_in_place(struct bench *b, struct wdb_random *random) {
+static void run_get_in_place(struct bench *b, struct wdb_random *random)
+{
     char key[KEY_SIZE + 1];
     for (int i = 0; i < b->settings.keys; i++) {
         walkerdb_value *value;
         const void *data;
         size_t size;
         make_key(key, random_key(b, random));
-        int code = walkerdb_value_acquire(b->db, key, KEY_SIZE, &value, &data,
-                                          &size);
+        int code =
+            walkerdb_value_acquire(b->db, key, KEY_SIZE, &value, &data, &size);
         if (code != 0) {
             fail("acquire", code);
         }
@@ -194,14 +205,16 @@ static void run_get_in_place(struct bench *b, struct wdb_random *random) {
     }
 }
 
-static void run_get_miss(struct bench *b, struct wdb_random *random) {
+static void run_get_miss(struct bench *b, struct wdb_random *random)
+{
     for (int i = 0; i < b->settings.keys; i++) {
         get_one(b, b->record, b->settings.keys + random_key(b, random),
                 WALKERDB_ENOTFOUND);
     }
 }
 
-static void run_mixed(struct bench *b, struct wdb_random *random) {
+static void run_mixed(struct bench *b, struct wdb_random *random)
+{
     for (int i = 0; i < b->settings.keys; i++) {
         int number = random_key(b, random);
         if (i % 2 == 0) {
@@ -213,7 +226,8 @@ static void run_mixed(struct bench *b, struct wdb_random *random) {
 }
 
 /* The original makes a random value of letters for each put. */
-static void run_original_put(struct bench *b, struct wdb_random *random) {
+static void run_original_put(struct bench *b, struct wdb_random *random)
+{
     for (int i = 0; i < b->settings.keys; i++) {
         for (int j = 0; j < b->settings.value_size; j++) {
             b->value[j] = (uint8_t)('a' + wdb_random_next(random) % 26);
@@ -222,13 +236,15 @@ static void run_original_put(struct bench *b, struct wdb_random *random) {
     }
 }
 
-static void run_original_get(struct bench *b, struct wdb_random *random) {
+static void run_original_get(struct bench *b, struct wdb_random *random)
+{
     for (int i = 0; i < b->settings.keys; i++) {
         get_one(b, b->record, (int)(wdb_random_next(random) % 1000000000), 1);
     }
 }
 
-static void run_original_delete(struct bench *b, struct wdb_random *random) {
+static void run_original_delete(struct bench *b, struct wdb_random *random)
+{
     char key[KEY_SIZE + 1];
     for (int i = 0; i < b->settings.keys; i++) {
         make_key(key, (int)(wdb_random_next(random) % 1000000000));
@@ -240,7 +256,8 @@ static void run_original_delete(struct bench *b, struct wdb_random *random) {
 }
 
 /* What the original's deletes happened to hit is put back, untimed. */
-static void restore_keys(struct bench *b) {
+static void restore_keys(struct bench *b)
+{
     for (int i = 0; i < b->settings.keys; i++) {
         char key[KEY_SIZE + 1];
         make_key(key, i);
@@ -250,7 +267,8 @@ static void restore_keys(struct bench *b) {
     }
 }
 
-static void run_delete_hit(struct bench *b, struct wdb_random *random) {
+static void run_delete_hit(struct bench *b, struct wdb_random *random)
+{
     /* i * step mod keys, step coprime to keys, meets each key once. */
     (void)random;
     uint64_t keys = (uint64_t)b->settings.keys;
@@ -292,7 +310,8 @@ struct reader {
     uint64_t seed;
 };
 
-static void *read_keys(void *context) {
+static void *read_keys(void *context)
+{
     struct reader *reader = context;
     struct bench *b = reader->bench;
     struct wdb_random random;
@@ -311,7 +330,8 @@ static void *read_keys(void *context) {
 }
 
 /* Time per operation over all: duration / (threads * operations). */
-static double read_by_threads(struct bench *b, int threads) {
+static double read_by_threads(struct bench *b, int threads)
+{
     struct reader readers[THREADS_MAX];
     pthread_barrier_t barrier;
     pthread_barrier_init(&barrier, NULL, (unsigned)threads + 1);
@@ -338,7 +358,8 @@ static double read_by_threads(struct bench *b, int threads) {
 
 /* --- rounds ------------------------------------------------------------------------ */
 
-static void open_database(struct bench *b) {
+static void open_database(struct bench *b)
+{
     walkerdb_options options;
     walkerdb_options_init(&options);
     options.sync = b->settings.sync;
@@ -353,7 +374,8 @@ static void open_database(struct bench *b) {
     }
 }
 
-static void remove_database(struct bench *b) {
+static void remove_database(struct bench *b)
+{
     char command[8300];
     snprintf(command, sizeof(command), "rm -rf -- '%s' '%s'", b->db_dir,
              b->floor_path);
@@ -362,7 +384,8 @@ static void remove_database(struct bench *b) {
     }
 }
 
-static void run_round(struct bench *b) {
+static void run_round(struct bench *b)
+{
     struct wdb_random random;
     wdb_random_seed(&random, (uint64_t)b->round + 1);
     remove_database(b);
@@ -393,19 +416,21 @@ static void run_round(struct bench *b) {
     remove_database(b);
 }
 
-static int compare_doubles(const void *a, const void *b) {
+static int compare_doubles(const void *a, const void *b)
+{
     double x = *(const double *)a, y = *(const double *)b;
     return x < y ? -1 : x > y;
 }
 
-static double median(double *values, int count) {
+static double median(double *values, int count)
+{
     qsort(values, (size_t)count, sizeof(*values), compare_doubles);
-    return count % 2 == 1
-               ? values[count / 2]
-               : (values[count / 2 - 1] + values[count / 2]) / 2;
+    return count % 2 == 1 ? values[count / 2]
+                          : (values[count / 2 - 1] + values[count / 2]) / 2;
 }
 
-static void print_json(struct bench *b) {
+static void print_json(struct bench *b)
+{
     printf("{\"keys\": %d, \"value_size\": %d, \"rounds\": %d, "
            "\"verify_on_read\": %s, \"index\": \"%s\", "
            "\"keydir_bytes_per_key\": %.2f",
@@ -425,7 +450,8 @@ static void print_json(struct bench *b) {
     printf("}}\n");
 }
 
-static void print_table(struct bench *b) {
+static void print_table(struct bench *b)
+{
     printf("walkerdb-bench %s: %d keys, %d-byte values, %d rounds, medians\n\n",
            walkerdb_version(), b->settings.keys, b->settings.value_size,
            b->settings.rounds);
@@ -444,7 +470,8 @@ static void print_table(struct bench *b) {
            (double)b->keydir_bytes / b->settings.keys);
 }
 
-static void print_help(FILE *out) {
+static void print_help(FILE *out)
+{
     fprintf(out,
             "usage: walkerdb-bench [options]\n"
             "  --dir DIR         where the databases of the rounds are made "
@@ -460,7 +487,8 @@ static void print_help(FILE *out) {
             "  --json            one object instead of a table\n");
 }
 
-static int to_number(const char *text, int min, int max, const char *name) {
+static int to_number(const char *text, int min, int max, const char *name)
+{
     char *end;
     errno = 0;
     long value = strtol(text, &end, 10);
@@ -472,7 +500,8 @@ static int to_number(const char *text, int min, int max, const char *name) {
     return (int)value;
 }
 
-static void parse_options(int argc, char **argv, struct settings *s) {
+static void parse_options(int argc, char **argv, struct settings *s)
+{
     static const struct option options[] = {
         {"dir", required_argument, NULL, 'd'},
         {"keys", required_argument, NULL, 'k'},
@@ -507,10 +536,9 @@ static void parse_options(int argc, char **argv, struct settings *s) {
             s->ordered = strcmp(optarg, "ordered") == 0;
             break;
         case 's':
-            s->sync = strcmp(optarg, "always") == 0 ? WALKERDB_SYNC_ALWAYS
-                      : strcmp(optarg, "interval") == 0
-                          ? WALKERDB_SYNC_INTERVAL
-                          : WALKERDB_SYNC_NEVER;
+            s->sync = strcmp(optarg, "always") == 0     ? WALKERDB_SYNC_ALWAYS
+                      : strcmp(optarg, "interval") == 0 ? WALKERDB_SYNC_INTERVAL
+                                                        : WALKERDB_SYNC_NEVER;
             break;
         case 'n':
             s->verify = false;
@@ -528,7 +556,8 @@ static void parse_options(int argc, char **argv, struct settings *s) {
     }
 }
 
-int main(int argc, char **argv) {
+int main(int argc, char **argv)
+{
     static struct bench b;
     b.settings = (struct settings){.dir = ".",
                                    .keys = 500000,
@@ -556,8 +585,7 @@ int main(int argc, char **argv) {
     }
     for (b.round = 0; b.round < b.settings.rounds; b.round++) {
         if (!b.settings.json && isatty(2)) {
-            fprintf(stderr, "round %d of %d\r", b.round + 1,
-                    b.settings.rounds);
+            fprintf(stderr, "round %d of %d\r", b.round + 1, b.settings.rounds);
         }
         run_round(&b);
     }

@@ -27,13 +27,13 @@ struct wdb_call {
     uint32_t argc;
     const struct wdb_slice *argv;
     uint32_t key_count;
-    const struct wdb_key *keys;       /* in the order of wdb_command_keys */
-    struct wdb_txn *txn;              /* with WDB_CMD_NO_TXN not active, but
+    const struct wdb_key *keys; /* in the order of wdb_command_keys */
+    struct wdb_txn *txn;        /* with WDB_CMD_NO_TXN not active, but
                                          its database is set */
     struct wdb_reply *reply;
     bool in_exec;
-    bool parked;  /* the handler handed the session to a job: no reply yet */
-    bool failed;  /* an error was answered: nothing may be committed */
+    bool parked; /* the handler handed the session to a job: no reply yet */
+    bool failed; /* an error was answered: nothing may be committed */
 };
 
 /* 0 → false. EAGAIN → true, nothing answered. Else answers the error in the

@@ -15,7 +15,8 @@
 #include "cmd/executor.h"
 #include "cmd/handlers.h"
 
-bool wdb_client_name_valid(struct wdb_slice name) {
+bool wdb_client_name_valid(struct wdb_slice name)
+{
     for (size_t i = 0; i < name.size; i++) {
         if (name.data[i] < '!' || name.data[i] > '~') {
             return false;
@@ -25,7 +26,8 @@ bool wdb_client_name_valid(struct wdb_slice name) {
 }
 
 static void set_text(struct wdb_session *session, char *field, size_t capacity,
-                     struct wdb_slice text) {
+                     struct wdb_slice text)
+{
     pthread_mutex_lock(&session->about_lock);
     size_t size = text.size < capacity ? text.size : capacity - 1;
     if (size > 0) {
@@ -35,12 +37,14 @@ static void set_text(struct wdb_session *session, char *field, size_t capacity,
     pthread_mutex_unlock(&session->about_lock);
 }
 
-void wdb_client_set_name(struct wdb_session *session, struct wdb_slice name) {
+void wdb_client_set_name(struct wdb_session *session, struct wdb_slice name)
+{
     set_text(session, session->about.name, sizeof(session->about.name), name);
 }
 
 void wdb_call_help(struct wdb_call *call, const char *command,
-                   const char *const *lines) {
+                   const char *const *lines)
+{
     size_t count = 0;
     while (lines[count] != NULL) {
         count++;
@@ -58,7 +62,8 @@ void wdb_call_help(struct wdb_call *call, const char *command,
     wdb_reply_simple(call->reply, "    Prints this help.");
 }
 
-void wdb_cmd_client_help(struct wdb_call *call) {
+void wdb_cmd_client_help(struct wdb_call *call)
+{
     static const char *const lines[] = {
         "GETNAME",
         "    The name of this connection.",
@@ -93,11 +98,13 @@ void wdb_cmd_client_help(struct wdb_call *call) {
     wdb_call_help(call, "CLIENT", lines);
 }
 
-void wdb_cmd_client_id(struct wdb_call *call) {
+void wdb_cmd_client_id(struct wdb_call *call)
+{
     wdb_reply_integer(call->reply, (int64_t)call->session->id);
 }
 
-void wdb_cmd_client_getname(struct wdb_call *call) {
+void wdb_cmd_client_getname(struct wdb_call *call)
+{
     const char *name = call->session->about.name; /* only we change it */
     if (name[0] == '\0') {
         wdb_reply_null(call->reply);
@@ -106,7 +113,8 @@ void wdb_cmd_client_getname(struct wdb_call *call) {
     }
 }
 
-void wdb_cmd_client_setname(struct wdb_call *call) {
+void wdb_cmd_client_setname(struct wdb_call *call)
+{
     if (!wdb_client_name_valid(call->argv[2])) {
         wdb_call_error(call, "ERR Client names cannot contain spaces, newlines "
                              "or special characters.");
@@ -116,7 +124,8 @@ void wdb_cmd_client_setname(struct wdb_call *call) {
     wdb_reply_ok(call->reply);
 }
 
-void wdb_cmd_client_setinfo(struct wdb_call *call) {
+void wdb_cmd_client_setinfo(struct wdb_call *call)
+{
     struct wdb_session *session = call->session;
     bool name = wdb_call_is(call, 2, "lib-name");
     if (!name && !wdb_call_is(call, 2, "lib-ver")) {
@@ -127,8 +136,9 @@ void wdb_cmd_client_setinfo(struct wdb_call *call) {
         return;
     }
     if (!wdb_client_name_valid(call->argv[3])) {
-        wdb_call_error(call, "ERR %s cannot contain spaces, newlines or "
-                             "special characters.",
+        wdb_call_error(call,
+                       "ERR %s cannot contain spaces, newlines or "
+                       "special characters.",
                        name ? "lib-name" : "lib-ver");
         return;
     }
@@ -144,19 +154,16 @@ void wdb_cmd_client_setinfo(struct wdb_call *call) {
 
 /* --- LIST and INFO --------------------------------------------------------- */
 
-static void flag_letters(uint32_t flags, char out[16]) {
+static void flag_letters(uint32_t flags, char out[16])
+{
     static const struct {
         uint32_t flag;
         char letter;
     } letters[] = {
-        {WDB_SESSION_MONITOR, 'O'},
-        {WDB_SESSION_MULTI, 'x'},
-        {WDB_SESSION_CLOSE_AFTER_REPLY, 'c'},
-        {WDB_SESSION_CLOSING, 'A'},
-        {WDB_SESSION_READONLY, 'r'},
-        {WDB_SESSION_UNIX_SOCKET, 'U'},
-        {WDB_SESSION_NO_EVICT, 'e'},
-        {WDB_SESSION_NO_TOUCH, 'T'},
+        {WDB_SESSION_MONITOR, 'O'},           {WDB_SESSION_MULTI, 'x'},
+        {WDB_SESSION_CLOSE_AFTER_REPLY, 'c'}, {WDB_SESSION_CLOSING, 'A'},
+        {WDB_SESSION_READONLY, 'r'},          {WDB_SESSION_UNIX_SOCKET, 'U'},
+        {WDB_SESSION_NO_EVICT, 'e'},          {WDB_SESSION_NO_TOUCH, 'T'},
     };
     size_t n = 0;
     for (size_t i = 0; i < WDB_COUNT(letters); i++) {
@@ -170,32 +177,33 @@ static void flag_letters(uint32_t flags, char out[16]) {
     out[n] = '\0';
 }
 
-static uint64_t shown(const _Atomic uint64_t *value) {
+static uint64_t shown(const _Atomic uint64_t *value)
+{
     return atomic_load_explicit(value, memory_order_relaxed);
 }
 
 /* Append the line of one session; the registry is locked, or it is our own. */
 static int describe(const struct wdb_call *call, struct wdb_session *session,
-                    struct wdb_buffer *out) {
+                    struct wdb_buffer *out)
+{
     bool own = session == call->session;
-    uint64_t now =
-        call->context->env->ops->time_ms(call->context->env) / 1000;
+    uint64_t now = call->context->env->ops->time_ms(call->context->env) / 1000;
     uint64_t created = session->created_ms / 1000;
     uint64_t active = shown(&session->last_active_ms) / 1000;
     uint64_t query = own ? session->input.size - session->input_used
                          : shown(&session->input_size_shown);
     uint64_t multi = shown(&session->multi_count_shown);
-    uint32_t flags = own ? session->flags
-                         : atomic_load_explicit(&session->flags_shown,
-                                                memory_order_relaxed);
+    uint32_t flags =
+        own ? session->flags
+            : atomic_load_explicit(&session->flags_shown, memory_order_relaxed);
     uint32_t database = own ? session->database
                             : atomic_load_explicit(&session->database_shown,
                                                    memory_order_relaxed);
     uint32_t protocol = own ? (uint32_t)session->protocol
                             : atomic_load_explicit(&session->protocol_shown,
                                                    memory_order_relaxed);
-    uint32_t last = atomic_load_explicit(&session->last_command_id,
-                                         memory_order_relaxed);
+    uint32_t last =
+        atomic_load_explicit(&session->last_command_id, memory_order_relaxed);
     const char *command = own ? call->command->name
                           : last < wdb_command_id_count()
                               ? wdb_command_by_id((uint16_t)last)->name
@@ -218,13 +226,13 @@ static int describe(const struct wdb_call *call, struct wdb_session *session,
         flags & WDB_SESSION_MULTI ? (int64_t)multi : INT64_C(-1), query,
         query < 16384 ? 16384 - query : 0, output,
         output + 16384 + sizeof(*session), command, session->about.user,
-        protocol, session->about.library_name,
-        session->about.library_version);
+        protocol, session->about.library_name, session->about.library_version);
     pthread_mutex_unlock(&session->about_lock);
     return code;
 }
 
-void wdb_cmd_client_info(struct wdb_call *call) {
+void wdb_cmd_client_info(struct wdb_call *call)
+{
     struct wdb_buffer text = WDB_BUFFER_INIT;
     if (!wdb_call_failed(call, describe(call, call->session, &text))) {
         wdb_reply_verbatim(call->reply, "txt", wdb_buffer_slice(&text));
@@ -234,7 +242,8 @@ void wdb_cmd_client_info(struct wdb_call *call) {
 
 /* Type names: all clients are normal ones for now; false: no such type. */
 static bool type_matches_all(struct wdb_call *call, uint32_t i,
-                             bool *normal_out) {
+                             bool *normal_out)
+{
     static const char *const others[] = {"master", "replica", "slave",
                                          "pubsub"};
     *normal_out = wdb_call_is(call, i, "normal");
@@ -252,19 +261,19 @@ static bool type_matches_all(struct wdb_call *call, uint32_t i,
 }
 
 /* The session is one of argv[from...], all of which are numbers. */
-static bool id_listed(const struct wdb_call *call, uint32_t from,
-                      uint64_t id) {
+static bool id_listed(const struct wdb_call *call, uint32_t from, uint64_t id)
+{
     for (uint32_t i = from; i < call->argc; i++) {
         int64_t wanted;
-        if (wdb_parse_int64(call->argv[i], &wanted) &&
-            (uint64_t)wanted == id) {
+        if (wdb_parse_int64(call->argv[i], &wanted) && (uint64_t)wanted == id) {
             return true;
         }
     }
     return false;
 }
 
-void wdb_cmd_client_list(struct wdb_call *call) {
+void wdb_cmd_client_list(struct wdb_call *call)
+{
     bool normal = true;
     uint32_t ids_from = 0;
     if (call->argc == 4 && wdb_call_is(call, 2, "TYPE")) {
@@ -287,7 +296,8 @@ void wdb_cmd_client_list(struct wdb_call *call) {
     struct wdb_buffer text = WDB_BUFFER_INIT;
     int code = 0;
     pthread_mutex_lock(&call->context->registry_lock);
-    WDB_LIST_FOREACH(node, &call->context->sessions) {
+    WDB_LIST_FOREACH(node, &call->context->sessions)
+    {
         struct wdb_session *session =
             WDB_LIST_ENTRY(node, struct wdb_session, registry_node);
         if (code == 0 && normal &&
@@ -311,7 +321,8 @@ struct kill_filter {
     bool skip_me;
 };
 
-static bool read_kill_filter(struct wdb_call *call, struct kill_filter *out) {
+static bool read_kill_filter(struct wdb_call *call, struct kill_filter *out)
+{
     *out = (struct kill_filter){.skip_me = true};
     if (call->argc % 2 != 0) {
         wdb_call_syntax_error(call);
@@ -322,8 +333,7 @@ static bool read_kill_filter(struct wdb_call *call, struct kill_filter *out) {
         bool normal = true;
         if (wdb_call_is(call, i, "ID")) {
             if (!wdb_parse_int64(call->argv[i + 1], &id) || id <= 0) {
-                wdb_call_error(call,
-                               "ERR client-id should be greater than 0");
+                wdb_call_error(call, "ERR client-id should be greater than 0");
                 return false;
             }
             out->id = (uint64_t)id;
@@ -337,8 +347,7 @@ static bool read_kill_filter(struct wdb_call *call, struct kill_filter *out) {
         } else if (wdb_call_is(call, i, "LADDR")) {
             out->local_address = call->argv[i + 1];
         } else if (wdb_call_is(call, i, "USER")) {
-            if (!wdb_slice_equal(call->argv[i + 1],
-                                 wdb_slice_str("default"))) {
+            if (!wdb_slice_equal(call->argv[i + 1], wdb_slice_str("default"))) {
                 wdb_call_error(call, "ERR No such user '%.*s'",
                                (int)(call->argv[i + 1].size < 128
                                          ? call->argv[i + 1].size
@@ -358,25 +367,27 @@ static bool read_kill_filter(struct wdb_call *call, struct kill_filter *out) {
     return true;
 }
 
-static bool text_differs(struct wdb_slice wanted, const char *text) {
+static bool text_differs(struct wdb_slice wanted, const char *text)
+{
     return wanted.data != NULL && !wdb_slice_equal(wanted, wdb_slice_str(text));
 }
 
 /* Ask all that match to close; how many. */
 static int64_t kill_matching(struct wdb_call *call,
-                             const struct kill_filter *filter) {
+                             const struct kill_filter *filter)
+{
     struct wdb_context *context = call->context;
     int64_t killed = 0;
     pthread_mutex_lock(&context->registry_lock);
-    WDB_LIST_FOREACH(node, &context->sessions) {
+    WDB_LIST_FOREACH(node, &context->sessions)
+    {
         struct wdb_session *session =
             WDB_LIST_ENTRY(node, struct wdb_session, registry_node);
         bool own = session == call->session;
         if (filter->none || (own && filter->skip_me) ||
             (filter->id != 0 && filter->id != session->id) ||
             text_differs(filter->address, session->about.address) ||
-            text_differs(filter->local_address,
-                         session->about.local_address)) {
+            text_differs(filter->local_address, session->about.local_address)) {
             continue;
         }
         killed++;
@@ -391,7 +402,8 @@ static int64_t kill_matching(struct wdb_call *call,
     return killed;
 }
 
-void wdb_cmd_client_kill(struct wdb_call *call) {
+void wdb_cmd_client_kill(struct wdb_call *call)
+{
     struct kill_filter filter;
     if (call->argc == 3) {
         filter = (struct kill_filter){.address = call->argv[2]};
@@ -409,7 +421,8 @@ void wdb_cmd_client_kill(struct wdb_call *call) {
 
 /* --- PAUSE, REPLY, switches ---------------------------------------------------- */
 
-void wdb_cmd_client_pause(struct wdb_call *call) {
+void wdb_cmd_client_pause(struct wdb_call *call)
+{
     int64_t timeout_ms;
     int kind = WDB_CLIENT_PAUSE_ALL;
     if (call->argc == 4) {
@@ -444,11 +457,13 @@ void wdb_cmd_client_pause(struct wdb_call *call) {
     wdb_reply_ok(call->reply);
 }
 
-void wdb_cmd_client_unpause(struct wdb_call *call) {
+void wdb_cmd_client_unpause(struct wdb_call *call)
+{
     struct wdb_context *context = call->context;
     atomic_store(&context->pause_kind, WDB_CLIENT_PAUSE_NONE);
     pthread_mutex_lock(&context->registry_lock);
-    WDB_LIST_FOREACH(node, &context->sessions) {
+    WDB_LIST_FOREACH(node, &context->sessions)
+    {
         struct wdb_session *session =
             WDB_LIST_ENTRY(node, struct wdb_session, registry_node);
         if (session != call->session) {
@@ -459,7 +474,8 @@ void wdb_cmd_client_unpause(struct wdb_call *call) {
     wdb_reply_ok(call->reply);
 }
 
-void wdb_cmd_client_reply(struct wdb_call *call) {
+void wdb_cmd_client_reply(struct wdb_call *call)
+{
     struct wdb_session *session = call->session;
     if (wdb_call_is(call, 2, "ON")) {
         session->flags &=
@@ -476,7 +492,8 @@ void wdb_cmd_client_reply(struct wdb_call *call) {
     }
 }
 
-static void set_switch(struct wdb_call *call, uint32_t flag) {
+static void set_switch(struct wdb_call *call, uint32_t flag)
+{
     if (wdb_call_is(call, 2, "ON")) {
         call->session->flags |= flag;
     } else if (wdb_call_is(call, 2, "OFF")) {
@@ -488,15 +505,18 @@ static void set_switch(struct wdb_call *call, uint32_t flag) {
     wdb_reply_ok(call->reply);
 }
 
-void wdb_cmd_client_no_evict(struct wdb_call *call) {
+void wdb_cmd_client_no_evict(struct wdb_call *call)
+{
     set_switch(call, WDB_SESSION_NO_EVICT);
 }
 
-void wdb_cmd_client_no_touch(struct wdb_call *call) {
+void wdb_cmd_client_no_touch(struct wdb_call *call)
+{
     set_switch(call, WDB_SESSION_NO_TOUCH);
 }
 
-void wdb_cmd_client_unblock(struct wdb_call *call) {
+void wdb_cmd_client_unblock(struct wdb_call *call)
+{
     int64_t id;
     if (call->argc == 4 && !wdb_call_is(call, 3, "TIMEOUT") &&
         !wdb_call_is(call, 3, "ERROR")) {

@@ -1,20 +1,22 @@
 /* connection.c - AUTH, HELLO, PING, ECHO, SELECT, QUIT, RESET. */
+#include "base/number.h"
 #include "cmd/client.h"
 #include "cmd/executor.h"
 #include "cmd/handlers.h"
-#include "base/number.h"
 #include "cmd/version.h"
 
 #define DEFAULT_USER "default"
 
-static bool has_password(const struct wdb_call *call) {
+static bool has_password(const struct wdb_call *call)
+{
     return !wdb_config_matches(call->context->config, WDB_CONFIG_REQUIREPASS,
                                wdb_slice("", 0));
 }
 
 /* Check a name and a password, and log in. */
 static bool log_in(struct wdb_call *call, struct wdb_slice user,
-                   struct wdb_slice password) {
+                   struct wdb_slice password)
+{
     bool known = wdb_slice_equal(user, wdb_slice_str(DEFAULT_USER));
     bool matches = !has_password(call) ||
                    wdb_config_matches(call->context->config,
@@ -30,7 +32,8 @@ static bool log_in(struct wdb_call *call, struct wdb_slice user,
     return true;
 }
 
-void wdb_cmd_auth(struct wdb_call *call) {
+void wdb_cmd_auth(struct wdb_call *call)
+{
     if (call->argc > 3) {
         wdb_call_syntax_error(call);
         return;
@@ -41,8 +44,8 @@ void wdb_cmd_auth(struct wdb_call *call) {
                              "your configuration is correct?");
         return;
     }
-    struct wdb_slice user = call->argc == 3 ? call->argv[1]
-                                            : wdb_slice_str(DEFAULT_USER);
+    struct wdb_slice user =
+        call->argc == 3 ? call->argv[1] : wdb_slice_str(DEFAULT_USER);
     if (log_in(call, user, call->argv[call->argc - 1])) {
         wdb_reply_ok(call->reply);
     }
@@ -50,7 +53,8 @@ void wdb_cmd_auth(struct wdb_call *call) {
 
 /* HELLO's options behind the version: AUTH user password, SETNAME name. */
 static bool read_hello_options(struct wdb_call *call,
-                               struct wdb_slice *name_out) {
+                               struct wdb_slice *name_out)
+{
     for (uint32_t i = 2; i < call->argc; i++) {
         uint32_t more = call->argc - 1 - i;
         if (wdb_call_is(call, i, "AUTH") && more >= 2) {
@@ -77,7 +81,8 @@ static bool read_hello_options(struct wdb_call *call,
     return true;
 }
 
-void wdb_cmd_hello(struct wdb_call *call) {
+void wdb_cmd_hello(struct wdb_call *call)
+{
     struct wdb_session *session = call->session;
     int64_t version = session->protocol;
     if (call->argc >= 2) {
@@ -126,7 +131,8 @@ void wdb_cmd_hello(struct wdb_call *call) {
     wdb_reply_array(reply, 0);
 }
 
-void wdb_cmd_ping(struct wdb_call *call) {
+void wdb_cmd_ping(struct wdb_call *call)
+{
     if (call->argc > 2) {
         wdb_call_error(call,
                        "ERR wrong number of arguments for 'ping' command");
@@ -137,11 +143,13 @@ void wdb_cmd_ping(struct wdb_call *call) {
     }
 }
 
-void wdb_cmd_echo(struct wdb_call *call) {
+void wdb_cmd_echo(struct wdb_call *call)
+{
     wdb_reply_bulk(call->reply, call->argv[1]);
 }
 
-void wdb_cmd_select(struct wdb_call *call) {
+void wdb_cmd_select(struct wdb_call *call)
+{
     int64_t number;
     if (!wdb_call_int64(call, 1, &number)) {
         return;
@@ -154,12 +162,14 @@ void wdb_cmd_select(struct wdb_call *call) {
     wdb_reply_ok(call->reply);
 }
 
-void wdb_cmd_quit(struct wdb_call *call) {
+void wdb_cmd_quit(struct wdb_call *call)
+{
     wdb_reply_ok(call->reply);
     call->session->flags |= WDB_SESSION_CLOSE_AFTER_REPLY;
 }
 
-void wdb_cmd_reset(struct wdb_call *call) {
+void wdb_cmd_reset(struct wdb_call *call)
+{
     wdb_session_reset(call->session);
     call->reply->protocol = call->session->protocol;
     wdb_reply_simple(call->reply, "RESET");

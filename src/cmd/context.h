@@ -38,9 +38,9 @@ struct wdb_context_hooks {
     void (*config_changed)(void *context, const char *name);
 };
 
-#define WDB_CLIENT_PAUSE_NONE 0
+#define WDB_CLIENT_PAUSE_NONE  0
 #define WDB_CLIENT_PAUSE_WRITE 1
-#define WDB_CLIENT_PAUSE_ALL 2
+#define WDB_CLIENT_PAUSE_ALL   2
 
 struct wdb_context {
     struct wdb_db *db;

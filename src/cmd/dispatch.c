@@ -25,7 +25,8 @@
 /* What a write may need beyond its arguments, for the check of free space. */
 #define ADMIT_SLACK ((size_t)64 << 10)
 
-void wdb_call_error(struct wdb_call *call, const char *format, ...) {
+void wdb_call_error(struct wdb_call *call, const char *format, ...)
+{
     char text[512];
     va_list arguments;
     va_start(arguments, format);
@@ -35,16 +36,19 @@ void wdb_call_error(struct wdb_call *call, const char *format, ...) {
     wdb_reply_error(call->reply, "%s", text);
 }
 
-void wdb_call_syntax_error(struct wdb_call *call) {
+void wdb_call_syntax_error(struct wdb_call *call)
+{
     wdb_call_error(call, "ERR syntax error");
 }
 
-void wdb_call_wrong_type(struct wdb_call *call) {
+void wdb_call_wrong_type(struct wdb_call *call)
+{
     wdb_call_error(call, "WRONGTYPE Operation against a key holding the wrong "
                          "kind of value");
 }
 
-static void answer_code(struct wdb_call *call, int code) {
+static void answer_code(struct wdb_call *call, int code)
+{
     switch (code) {
     case WALKERDB_ENOMEM:
         wdb_call_error(call, "OOM out of memory, the command was not done");
@@ -67,7 +71,8 @@ static void answer_code(struct wdb_call *call, int code) {
     }
 }
 
-bool wdb_call_failed(struct wdb_call *call, int code) {
+bool wdb_call_failed(struct wdb_call *call, int code)
+{
     if (WDB_LIKELY(code == 0)) {
         return false;
     }
@@ -77,7 +82,8 @@ bool wdb_call_failed(struct wdb_call *call, int code) {
     return true;
 }
 
-bool wdb_call_int64(struct wdb_call *call, uint32_t i, int64_t *out) {
+bool wdb_call_int64(struct wdb_call *call, uint32_t i, int64_t *out)
+{
     if (!wdb_parse_int64(call->argv[i], out)) {
         wdb_call_error(call, "ERR value is not an integer or out of range");
         return false;
@@ -85,18 +91,20 @@ bool wdb_call_int64(struct wdb_call *call, uint32_t i, int64_t *out) {
     return true;
 }
 
-bool wdb_call_is(const struct wdb_call *call, uint32_t i, const char *word) {
+bool wdb_call_is(const struct wdb_call *call, uint32_t i, const char *word)
+{
     size_t size = strlen(word);
     return call->argv[i].size == size &&
            strncasecmp((const char *)call->argv[i].data, word, size) == 0;
 }
 
-static void release_segment(void *segment) {
+static void release_segment(void *segment)
+{
     wdb_segment_drop(segment);
 }
 
-void wdb_call_reply_value(struct wdb_call *call,
-                          const struct wdb_value *value) {
+void wdb_call_reply_value(struct wdb_call *call, const struct wdb_value *value)
+{
     struct wdb_slice bytes = value->record.value;
     if (value->segment != NULL && bytes.size >= BORROW_SIZE_MIN) {
         wdb_segment_acquire(value->segment);
@@ -107,7 +115,8 @@ void wdb_call_reply_value(struct wdb_call *call,
     wdb_reply_bulk(call->reply, bytes);
 }
 
-void wdb_dispatch_handler(struct wdb_call *call) {
+void wdb_dispatch_handler(struct wdb_call *call)
+{
     uint64_t errors = call->reply->error_count;
     uint64_t start = wdb_ticks();
     call->command->handler(call);
@@ -119,7 +128,8 @@ void wdb_dispatch_handler(struct wdb_call *call) {
 }
 
 /* Refuse a request; inside MULTI the transaction is then aborted at EXEC. */
-static void reject(struct wdb_call *call, const char *text) {
+static void reject(struct wdb_call *call, const char *text)
+{
     if (call->session->flags & WDB_SESSION_MULTI) {
         call->session->flags |= WDB_SESSION_MULTI_ERROR;
     }
@@ -130,29 +140,31 @@ static void reject(struct wdb_call *call, const char *text) {
     wdb_reply_error(call->reply, "%s", text);
 }
 
-static void reject_unknown(struct wdb_call *call) {
+static void reject_unknown(struct wdb_call *call)
+{
     /* Redis shows the first 128 bytes of the name and of the arguments. */
     char text[512];
-    int length = snprintf(text, sizeof(text),
-                          "ERR unknown command '%.*s', with args beginning "
-                          "with: ",
-                          (int)(call->argv[0].size < 128 ? call->argv[0].size
-                                                         : 128),
-                          (const char *)call->argv[0].data);
+    int length =
+        snprintf(text, sizeof(text),
+                 "ERR unknown command '%.*s', with args beginning "
+                 "with: ",
+                 (int)(call->argv[0].size < 128 ? call->argv[0].size : 128),
+                 (const char *)call->argv[0].data);
     size_t shown = 0;
     for (uint32_t i = 1; i < call->argc && shown < 128; i++) {
         size_t part = call->argv[i].size;
         part = part < 128 - shown ? part : 128 - shown;
-        length += snprintf(text + length, sizeof(text) - (size_t)length,
-                           "'%.*s' ", (int)part,
-                           (const char *)call->argv[i].data);
+        length +=
+            snprintf(text + length, sizeof(text) - (size_t)length, "'%.*s' ",
+                     (int)part, (const char *)call->argv[i].data);
         shown += part + 3;
     }
     reject(call, text);
 }
 
 /* The command is a container and the second word names the subcommand. */
-static bool resolve_subcommand(struct wdb_call *call) {
+static bool resolve_subcommand(struct wdb_call *call)
+{
     if (call->command->subcommands == NULL || call->argc < 2) {
         return true;
     }
@@ -179,7 +191,8 @@ static bool resolve_subcommand(struct wdb_call *call) {
 }
 
 /* Everything that is checked before any lock. False: answered. */
-static bool check(struct wdb_call *call) {
+static bool check(struct wdb_call *call)
+{
     const struct wdb_session *session = call->session;
     if (call->command == NULL) {
         reject_unknown(call);
@@ -208,7 +221,8 @@ static bool check(struct wdb_call *call) {
 
 /* Room in memory and on disk for what this command may write. False:
  * answered. For EXEC the flags are those of the queued commands. */
-static bool check_room(struct wdb_call *call) {
+static bool check_room(struct wdb_call *call)
+{
     uint32_t flags = call->command->flags;
     const struct wdb_multi *multi = call->session->multi;
     bool exec = call->command->handler == wdb_cmd_exec && multi != NULL;
@@ -247,16 +261,17 @@ static bool check_room(struct wdb_call *call) {
 }
 
 /* CLIENT PAUSE holds this request. */
-static bool held_by_pause(struct wdb_call *call) {
-    int kind = atomic_load_explicit(&call->context->pause_kind,
-                                    memory_order_relaxed);
+static bool held_by_pause(struct wdb_call *call)
+{
+    int kind =
+        atomic_load_explicit(&call->context->pause_kind, memory_order_relaxed);
     if (WDB_LIKELY(kind == WDB_CLIENT_PAUSE_NONE)) {
         return false;
     }
     struct wdb_env *env = call->context->env;
-    if (env->ops->time_ms(env) >= atomic_load_explicit(
-                                      &call->context->pause_until_ms,
-                                      memory_order_relaxed)) {
+    if (env->ops->time_ms(env) >=
+        atomic_load_explicit(&call->context->pause_until_ms,
+                             memory_order_relaxed)) {
         return false;
     }
     uint32_t flags = call->command->flags;
@@ -275,7 +290,8 @@ static bool held_by_pause(struct wdb_call *call) {
 }
 
 /* Take the locks that the command needs. */
-static void begin(struct wdb_call *call) {
+static void begin(struct wdb_call *call)
+{
     struct wdb_txn *txn = call->txn;
     struct wdb_session *session = call->session;
     const struct wdb_store *store = wdb_db_store(call->context->db);
@@ -305,7 +321,8 @@ static void begin(struct wdb_call *call) {
 
 /* A value was not in memory: ask for those of all keys of the command at once,
  * so that it is parked once. */
-static void collect_cold(struct wdb_call *call) {
+static void collect_cold(struct wdb_call *call)
+{
     for (uint32_t i = 0; i < call->key_count; i++) {
         wdb_txn_want(call->txn, &call->keys[i]);
     }
@@ -320,7 +337,8 @@ static void collect_cold(struct wdb_call *call) {
 }
 
 /* Locks, handler, commit. */
-static enum wdb_dispatch_result execute(struct wdb_call *call) {
+static enum wdb_dispatch_result execute(struct wdb_call *call)
+{
     struct wdb_session *session = call->session;
     struct wdb_txn *txn = call->txn;
     struct wdb_output_mark mark = wdb_output_mark(call->reply->output);
@@ -357,7 +375,8 @@ static enum wdb_dispatch_result execute(struct wdb_call *call) {
     return WDB_DISPATCH_DONE;
 }
 
-enum wdb_dispatch_result wdb_dispatch(struct wdb_call *call) {
+enum wdb_dispatch_result wdb_dispatch(struct wdb_call *call)
+{
     struct wdb_session *session = call->session;
     if (!check(call)) {
         return WDB_DISPATCH_DONE;

@@ -25,7 +25,7 @@
 #include "walkerdb.h"
 
 #define ARGUMENT_POOL_INITIAL 1024
-#define COLD_RETRY_MAX 8
+#define COLD_RETRY_MAX        8
 
 struct slot {
     struct wdb_session *session;
@@ -45,8 +45,8 @@ struct wdb_executor {
     void *worker;
     struct wdb_stats_worker *stats;
     struct wdb_tick_scale tick_scale;
-    int64_t slow_us;       /* slowlog-log-slower-than, at this turn's start */
-    bool latency_tracking; /* the setting, likewise */
+    int64_t slow_us;        /* slowlog-log-slower-than, at this turn's start */
+    bool latency_tracking;  /* the setting, likewise */
     struct wdb_list ready;  /* sessions with input to look at */
     struct wdb_list paused; /* held by CLIENT PAUSE */
     struct slot slots[WDB_EXECUTOR_GROUP];
@@ -71,8 +71,8 @@ struct cold_job {
 };
 
 int wdb_executor_new(struct wdb_context *context, void *worker,
-                     struct wdb_stats_worker *stats,
-                     struct wdb_executor **out) {
+                     struct wdb_stats_worker *stats, struct wdb_executor **out)
+{
     struct wdb_executor *executor = calloc(1, sizeof(*executor));
     if (executor == NULL) {
         return WALKERDB_ENOMEM;
@@ -101,7 +101,8 @@ int wdb_executor_new(struct wdb_context *context, void *worker,
     return 0;
 }
 
-void wdb_executor_free(struct wdb_executor *executor) {
+void wdb_executor_free(struct wdb_executor *executor)
+{
     if (executor == NULL) {
         return;
     }
@@ -112,17 +113,19 @@ void wdb_executor_free(struct wdb_executor *executor) {
     free(executor);
 }
 
-void *wdb_executor_worker(const struct wdb_executor *executor) {
+void *wdb_executor_worker(const struct wdb_executor *executor)
+{
     return executor->worker;
 }
 
-struct wdb_stats_worker *
-wdb_executor_stats(const struct wdb_executor *executor) {
+struct wdb_stats_worker *wdb_executor_stats(const struct wdb_executor *executor)
+{
     return executor->stats;
 }
 
 /* The request goes to the slow log, and to the latency monitor. */
-static void note_slow(const struct wdb_call *call, uint64_t duration_us) {
+static void note_slow(const struct wdb_call *call, uint64_t duration_us)
+{
     struct wdb_context *context = call->context;
     if (call->command->flags & WDB_CMD_SKIP_SLOWLOG) {
         return;
@@ -141,7 +144,8 @@ static void note_slow(const struct wdb_call *call, uint64_t duration_us) {
 }
 
 void wdb_executor_count(const struct wdb_call *call, uint64_t ticks,
-                        bool failed) {
+                        bool failed)
+{
     struct wdb_executor *executor = call->session->executor;
     uint64_t ns = wdb_ticks_to_ns(&executor->tick_scale, ticks);
     wdb_stats_call(executor->stats, call->command->id, ns, failed,
@@ -150,20 +154,21 @@ void wdb_executor_count(const struct wdb_call *call, uint64_t ticks,
                      ns / 1000 >= (uint64_t)executor->slow_us)) {
         note_slow(call, ns / 1000);
     }
-    uint64_t threshold_ms = wdb_config_u64(
-        call->context->config, WDB_CONFIG_LATENCY_MONITOR_THRESHOLD);
+    uint64_t threshold_ms =
+        wdb_config_u64(call->context->config,
+                       WDB_CONFIG_LATENCY_MONITOR_THRESHOLD);
     if (WDB_UNLIKELY(threshold_ms > 0 && ns / 1000000 >= threshold_ms)) {
-        wdb_latency_add(call->context->latency,
-                        call->command->flags & WDB_CMD_FAST ? "fast-command"
-                                                            : "command",
-                        call->context->env->ops->time_ms(call->context->env) /
-                            1000,
-                        ns / 1000000);
+        wdb_latency_add(
+            call->context->latency,
+            call->command->flags & WDB_CMD_FAST ? "fast-command" : "command",
+            call->context->env->ops->time_ms(call->context->env) / 1000,
+            ns / 1000000);
     }
 }
 
 void wdb_executor_add(struct wdb_executor *executor,
-                      struct wdb_session *session) {
+                      struct wdb_session *session)
+{
     if ((session->flags & (WDB_SESSION_PARKED | WDB_SESSION_CLOSING)) == 0 &&
         wdb_list_empty(&session->ready_node)) {
         wdb_list_append(&executor->ready, &session->ready_node);
@@ -171,31 +176,34 @@ void wdb_executor_add(struct wdb_executor *executor,
 }
 
 void wdb_executor_remove(struct wdb_executor *executor,
-                         struct wdb_session *session) {
+                         struct wdb_session *session)
+{
     (void)executor;
     wdb_list_remove(&session->ready_node);
 }
 
-bool wdb_executor_needs_flush(struct wdb_executor *executor) {
+bool wdb_executor_needs_flush(struct wdb_executor *executor)
+{
     return wdb_log_dirty(executor->log);
 }
 
 /* --- pass 1: parse ------------------------------------------------------- */
 
 /* Before AUTH a stranger gets little: see the limits. */
-static struct wdb_parser_limits parser_limits(struct wdb_session *session) {
+static struct wdb_parser_limits parser_limits(struct wdb_session *session)
+{
     if (WDB_UNLIKELY(!(session->flags & WDB_SESSION_AUTHENTICATED))) {
         return (struct wdb_parser_limits){10, (uint64_t)16 << 10,
                                           (size_t)64 << 10};
     }
     return (struct wdb_parser_limits){
         INT32_MAX,
-        wdb_config_u64(session->context->config,
-                       WDB_CONFIG_PROTO_MAX_BULK_LEN),
+        wdb_config_u64(session->context->config, WDB_CONFIG_PROTO_MAX_BULK_LEN),
         (size_t)64 << 10};
 }
 
-static int reserve_pools(struct wdb_executor *executor, uint32_t argc) {
+static int reserve_pools(struct wdb_executor *executor, uint32_t argc)
+{
     uint32_t need = executor->argument_count + argc;
     if (need > executor->argument_capacity) {
         uint32_t capacity = need * 2;
@@ -222,7 +230,8 @@ static int reserve_pools(struct wdb_executor *executor, uint32_t argc) {
 }
 
 /* Find and hash the keys; prefetch the bucket of the first. */
-static int find_keys(struct wdb_executor *executor, struct slot *slot) {
+static int find_keys(struct wdb_executor *executor, struct slot *slot)
+{
     const struct wdb_command *command = slot->command;
     const struct wdb_slice *argv = executor->arguments + slot->argument_first;
     slot->key_first = executor->key_count;
@@ -241,9 +250,9 @@ static int find_keys(struct wdb_executor *executor, struct slot *slot) {
         executor->key_indexes = grown;
         executor->key_index_capacity = capacity;
     }
-    int count = wdb_command_keys(command, slot->argc, argv,
-                                 executor->key_indexes,
-                                 executor->key_index_capacity);
+    int count =
+        wdb_command_keys(command, slot->argc, argv, executor->key_indexes,
+                         executor->key_index_capacity);
     for (int i = 0; i < count; i++) {
         executor->keys[executor->key_count++] =
             wdb_key(executor->store, argv[executor->key_indexes[i]]);
@@ -251,9 +260,10 @@ static int find_keys(struct wdb_executor *executor, struct slot *slot) {
     if (count > 0) {
         slot->key_count = (uint32_t)count;
         slot->hash = executor->keys[slot->key_first].hash;
-        slot->keydir = wdb_store_keydir(
-            executor->store,
-            wdb_store_database(executor->store, slot->session->database));
+        slot->keydir =
+            wdb_store_keydir(executor->store,
+                             wdb_store_database(executor->store,
+                                                slot->session->database));
         if (slot->keydir != NULL) {
             wdb_keydir_prefetch_bucket(slot->keydir, slot->hash);
         }
@@ -263,17 +273,18 @@ static int find_keys(struct wdb_executor *executor, struct slot *slot) {
 
 /* The container's subcommand decides which arguments are keys. */
 static const struct wdb_command *look_up(const struct wdb_slice *argv,
-                                         uint32_t argc) {
+                                         uint32_t argc)
+{
     const struct wdb_command *command = wdb_command_find(argv[0]);
     if (command != NULL && command->subcommands != NULL && argc > 1) {
-        const struct wdb_command *sub =
-            wdb_command_find_sub(command, argv[1]);
+        const struct wdb_command *sub = wdb_command_find_sub(command, argv[1]);
         return sub != NULL ? sub : command;
     }
     return command;
 }
 
-static void protocol_error(struct wdb_session *session, const char *text) {
+static void protocol_error(struct wdb_session *session, const char *text)
+{
     struct wdb_reply reply = {.output = &session->output,
                               .protocol = session->protocol};
     wdb_reply_error(&reply, "ERR %s", text);
@@ -285,17 +296,18 @@ static void protocol_error(struct wdb_session *session, const char *text) {
 }
 
 /* Somebody made a browser talk to us (cross-protocol attack). */
-static bool foreign_protocol(const struct wdb_slice name) {
+static bool foreign_protocol(const struct wdb_slice name)
+{
     return (name.size == 4 && memcmp(name.data, "POST", 4) == 0) ||
-           (name.size == 5 && strncasecmp((const char *)name.data, "host:",
-                                          5) == 0);
+           (name.size == 5 &&
+            strncasecmp((const char *)name.data, "host:", 5) == 0);
 }
 
 /* Parse one request of the session at *at; true if there was one (a slot was
  * filled) or something was skipped. */
 static bool parse_one(struct wdb_executor *executor,
-                      struct wdb_session *session, size_t *at,
-                      bool *inline_out) {
+                      struct wdb_session *session, size_t *at, bool *inline_out)
+{
     const struct wdb_parser_limits limits = parser_limits(session);
     const uint8_t *data = session->input.data + *at;
     size_t consumed = 0;
@@ -350,7 +362,8 @@ static bool parse_one(struct wdb_executor *executor,
 
 /* Fill the group from one session; false: nothing more to parse in it now. */
 static bool parse_session(struct wdb_executor *executor,
-                          struct wdb_session *session) {
+                          struct wdb_session *session)
+{
     size_t at = session->input_used;
     bool last = false;
     while (executor->slot_count < WDB_EXECUTOR_GROUP && !last &&
@@ -370,7 +383,8 @@ static bool parse_session(struct wdb_executor *executor,
 /* --- passes 2 and 3 ---------------------------------------------------------
  */
 
-static void prefetch(struct wdb_executor *executor) {
+static void prefetch(struct wdb_executor *executor)
+{
     for (uint32_t i = 0; i < executor->slot_count; i++) {
         const struct slot *slot = &executor->slots[i];
         if (slot->keydir != NULL) {
@@ -384,9 +398,8 @@ static void prefetch(struct wdb_executor *executor) {
             continue;
         }
         wdb_position position = wdb_keydir_peek(slot->keydir, slot->hash);
-        const uint8_t *record = position == 0
-                                    ? NULL
-                                    : wdb_log_peek(executor->log, position);
+        const uint8_t *record =
+            position == 0 ? NULL : wdb_log_peek(executor->log, position);
         if (record != NULL) {
             WDB_PREFETCH(record);
             WDB_PREFETCH(record + WDB_CACHE_LINE);
@@ -396,7 +409,8 @@ static void prefetch(struct wdb_executor *executor) {
 
 /* --- pass 4: execute -------------------------------------------------------- */
 
-static void cold_work(void *arg) {
+static void cold_work(void *arg)
+{
     struct cold_job *job = arg;
     for (uint32_t i = 0; i < job->fetch_count; i++) {
         /* An error comes out when the command reads it again. */
@@ -404,7 +418,8 @@ static void cold_work(void *arg) {
     }
 }
 
-static void cold_done(void *arg) {
+static void cold_done(void *arg)
+{
     struct cold_job *job = arg;
     struct wdb_session *session = job->session;
     session->flags &= ~(uint32_t)WDB_SESSION_PARKED;
@@ -417,7 +432,8 @@ static void cold_done(void *arg) {
 
 /* Park the session until its values are in memory. */
 static void park_cold(struct wdb_executor *executor,
-                      struct wdb_session *session) {
+                      struct wdb_session *session)
+{
     struct cold_job *job = malloc(sizeof(*job));
     struct wdb_fetch *fetches = NULL;
     uint32_t count = 0;
@@ -431,8 +447,8 @@ static void park_cold(struct wdb_executor *executor,
         wdb_executor_add(executor, session);
         return;
     }
-    *job = (struct cold_job){executor, session, executor->store, fetches,
-                             count};
+    *job =
+        (struct cold_job){executor, session, executor->store, fetches, count};
     session->flags |= WDB_SESSION_PARKED;
     const struct wdb_context *context = executor->context;
     context->hooks->run_off_loop(context->hooks_context, executor, cold_work,
@@ -440,12 +456,14 @@ static void park_cold(struct wdb_executor *executor,
 }
 
 /* CLIENT REPLY OFF and SKIP: nothing of this reply is sent. */
-static bool reply_suppressed(struct wdb_session *session) {
-    return (session->flags & (WDB_SESSION_REPLY_OFF | WDB_SESSION_REPLY_SKIP)) !=
-           0;
+static bool reply_suppressed(struct wdb_session *session)
+{
+    return (session->flags &
+            (WDB_SESSION_REPLY_OFF | WDB_SESSION_REPLY_SKIP)) != 0;
 }
 
-static void execute_request(struct wdb_executor *executor, struct slot *slot) {
+static void execute_request(struct wdb_executor *executor, struct slot *slot)
+{
     struct wdb_session *session = slot->session;
     struct wdb_reply reply = {.output = &session->output,
                               .protocol = session->protocol};
@@ -501,14 +519,15 @@ static void execute_request(struct wdb_executor *executor, struct slot *slot) {
     }
 }
 
-static void execute_slot(struct wdb_executor *executor, struct slot *slot) {
+static void execute_slot(struct wdb_executor *executor, struct slot *slot)
+{
     struct wdb_session *session = slot->session;
     if (session->flags & (WDB_SESSION_PARKED | WDB_SESSION_CLOSING)) {
         return;
     }
-    if (WDB_UNLIKELY(session->output.failed ||
-                     atomic_load_explicit(&session->kill,
-                                          memory_order_relaxed))) {
+    if (WDB_UNLIKELY(
+            session->output.failed ||
+            atomic_load_explicit(&session->kill, memory_order_relaxed))) {
         session->flags |= WDB_SESSION_CLOSING;
         return;
     }
@@ -532,33 +551,35 @@ static void execute_slot(struct wdb_executor *executor, struct slot *slot) {
 }
 
 /* Sessions that CLIENT PAUSE held, once it is over. */
-static void resume_paused(struct wdb_executor *executor) {
+static void resume_paused(struct wdb_executor *executor)
+{
     if (WDB_LIKELY(wdb_list_empty(&executor->paused))) {
         return;
     }
     struct wdb_context *context = executor->context;
-    bool over = atomic_load_explicit(&context->pause_kind,
-                                     memory_order_relaxed) ==
-                    WDB_CLIENT_PAUSE_NONE ||
-                context->env->ops->time_ms(context->env) >=
-                    atomic_load_explicit(&context->pause_until_ms,
-                                         memory_order_relaxed);
+    bool over =
+        atomic_load_explicit(&context->pause_kind, memory_order_relaxed) ==
+            WDB_CLIENT_PAUSE_NONE ||
+        context->env->ops->time_ms(context->env) >=
+            atomic_load_explicit(&context->pause_until_ms,
+                                 memory_order_relaxed);
     if (!over) {
         return;
     }
     while (!wdb_list_empty(&executor->paused)) {
-        struct wdb_session *session = WDB_LIST_ENTRY(
-            executor->paused.next, struct wdb_session, ready_node);
+        struct wdb_session *session =
+            WDB_LIST_ENTRY(executor->paused.next, struct wdb_session,
+                           ready_node);
         wdb_list_remove(&session->ready_node);
-        session->flags &=
-            ~(uint32_t)(WDB_SESSION_PARKED | WDB_SESSION_PAUSED);
+        session->flags &= ~(uint32_t)(WDB_SESSION_PARKED | WDB_SESSION_PAUSED);
         wdb_executor_add(executor, session);
     }
 }
 
 /* What a run of commands of one session leaves behind for others to see. */
 static void show_session(struct wdb_session *session, uint64_t now_ms,
-                         uint32_t commands) {
+                         uint32_t commands)
+{
     atomic_store_explicit(&session->last_active_ms, now_ms,
                           memory_order_relaxed);
     atomic_fetch_add_explicit(&session->command_count, commands,
@@ -577,15 +598,17 @@ static void show_session(struct wdb_session *session, uint64_t now_ms,
 }
 
 /* One group: parse, prefetch, execute. False if there was nothing. */
-static bool run_group(struct wdb_executor *executor, uint64_t now_ms) {
+static bool run_group(struct wdb_executor *executor, uint64_t now_ms)
+{
     executor->slot_count = 0;
     executor->argument_count = 0;
     executor->key_count = 0;
     struct wdb_session *left = NULL; /* has more input than fits the group */
     while (!wdb_list_empty(&executor->ready) &&
            executor->slot_count < WDB_EXECUTOR_GROUP) {
-        struct wdb_session *session = WDB_LIST_ENTRY(
-            executor->ready.next, struct wdb_session, ready_node);
+        struct wdb_session *session =
+            WDB_LIST_ENTRY(executor->ready.next, struct wdb_session,
+                           ready_node);
         wdb_list_remove(&session->ready_node);
         if (parse_session(executor, session)) {
             left = session;
@@ -623,7 +646,8 @@ static bool run_group(struct wdb_executor *executor, uint64_t now_ms) {
     return true;
 }
 
-bool wdb_executor_run(struct wdb_executor *executor) {
+bool wdb_executor_run(struct wdb_executor *executor)
+{
     resume_paused(executor);
     if (wdb_list_empty(&executor->ready)) {
         return false;
@@ -633,8 +657,8 @@ bool wdb_executor_run(struct wdb_executor *executor) {
     wdb_tick_scale_update(&executor->tick_scale);
     executor->slow_us = wdb_config_i64(executor->context->config,
                                        WDB_CONFIG_SLOWLOG_LOG_SLOWER_THAN);
-    executor->latency_tracking = wdb_config_bool(executor->context->config,
-                                                 WDB_CONFIG_LATENCY_TRACKING);
+    executor->latency_tracking =
+        wdb_config_bool(executor->context->config, WDB_CONFIG_LATENCY_TRACKING);
     int slot = wdb_epoch_enter(wdb_log_epoch(executor->log));
     executor->txn.epoch_slot = -1;
     uint32_t executed = 0;

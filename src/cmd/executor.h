@@ -15,7 +15,7 @@
 
 #include "cmd/call.h"
 
-#define WDB_EXECUTOR_GROUP 64
+#define WDB_EXECUTOR_GROUP    64
 #define WDB_EXECUTOR_TURN_MAX 4096
 
 struct wdb_executor;
@@ -27,8 +27,8 @@ WDB_MUST_CHECK int wdb_executor_new(struct wdb_context *context, void *worker,
                                     struct wdb_executor **out);
 void wdb_executor_free(struct wdb_executor *executor);
 void *wdb_executor_worker(const struct wdb_executor *executor);
-struct wdb_stats_worker *
-wdb_executor_stats(const struct wdb_executor *executor);
+struct wdb_stats_worker *wdb_executor_stats(
+    const struct wdb_executor *executor);
 /* Count a command that was executed; slow ones go to the slow log. */
 void wdb_executor_count(const struct wdb_call *call, uint64_t ticks,
                         bool failed);

@@ -12,12 +12,14 @@ struct park_job {
     void *arg;
 };
 
-static void park_work(void *arg) {
+static void park_work(void *arg)
+{
     struct park_job *job = arg;
     job->work(job->arg);
 }
 
-static void park_done(void *arg) {
+static void park_done(void *arg)
+{
     struct park_job *job = arg;
     struct wdb_session *session = job->session;
     struct wdb_reply reply = {.output = &session->output,
@@ -37,7 +39,8 @@ static void park_done(void *arg) {
 void wdb_call_park(struct wdb_call *call, void (*work)(void *arg),
                    void (*done)(struct wdb_session *session,
                                 struct wdb_reply *reply, void *arg),
-                   void *arg) {
+                   void *arg)
+{
     const struct wdb_context *context = call->context;
     struct park_job *job = malloc(sizeof(*job));
     if (job == NULL) {

@@ -19,7 +19,8 @@
 #define INPUT_ROOM_MIN ((size_t)16 << 10)
 #define INPUT_KEEP_MAX ((size_t)64 << 10)
 
-static void copy_text(char *out, size_t size, const char *text) {
+static void copy_text(char *out, size_t size, const char *text)
+{
     size_t length = text == NULL ? 0 : strlen(text);
     if (length >= size) {
         length = size - 1;
@@ -30,7 +31,8 @@ static void copy_text(char *out, size_t size, const char *text) {
 
 int wdb_session_new(struct wdb_context *context, struct wdb_executor *executor,
                     const struct wdb_session_info *info,
-                    struct wdb_session **out) {
+                    struct wdb_session **out)
+{
     struct wdb_session *session = calloc(1, sizeof(*session));
     if (session == NULL) {
         return WALKERDB_ENOMEM;
@@ -64,20 +66,19 @@ int wdb_session_new(struct wdb_context *context, struct wdb_executor *executor,
     pthread_mutex_lock(&context->registry_lock);
     wdb_list_append(&context->sessions, &session->registry_node);
     pthread_mutex_unlock(&context->registry_lock);
-    atomic_fetch_add_explicit(&context->session_count, 1,
-                              memory_order_relaxed);
+    atomic_fetch_add_explicit(&context->session_count, 1, memory_order_relaxed);
     *out = session;
     return 0;
 }
 
-void wdb_session_free(struct wdb_session *session) {
+void wdb_session_free(struct wdb_session *session)
+{
     struct wdb_context *context = session->context;
     wdb_assert(wdb_list_empty(&session->ready_node));
     pthread_mutex_lock(&context->registry_lock);
     wdb_list_remove(&session->registry_node);
     pthread_mutex_unlock(&context->registry_lock);
-    atomic_fetch_sub_explicit(&context->session_count, 1,
-                              memory_order_relaxed);
+    atomic_fetch_sub_explicit(&context->session_count, 1, memory_order_relaxed);
     if (session->flags & WDB_SESSION_MONITOR) {
         atomic_fetch_sub_explicit(&context->monitor_count, 1,
                                   memory_order_relaxed);
@@ -92,11 +93,12 @@ void wdb_session_free(struct wdb_session *session) {
     free(session);
 }
 
-void wdb_session_reset(struct wdb_session *session) {
+void wdb_session_reset(struct wdb_session *session)
+{
     struct wdb_context *context = session->context;
-    uint32_t kept = session->flags & (WDB_SESSION_UNIX_SOCKET |
-                                      WDB_SESSION_CLOSE_AFTER_REPLY |
-                                      WDB_SESSION_CLOSING);
+    uint32_t kept =
+        session->flags & (WDB_SESSION_UNIX_SOCKET |
+                          WDB_SESSION_CLOSE_AFTER_REPLY | WDB_SESSION_CLOSING);
     if (session->flags & WDB_SESSION_MONITOR) {
         atomic_fetch_sub_explicit(&context->monitor_count, 1,
                                   memory_order_relaxed);
@@ -120,7 +122,8 @@ void wdb_session_reset(struct wdb_session *session) {
 }
 
 /* Drop what was executed; give back memory that one big request needed. */
-static void compact_input(struct wdb_session *session) {
+static void compact_input(struct wdb_session *session)
+{
     struct wdb_buffer *input = &session->input;
     if (session->input_used == 0) {
         return;
@@ -136,8 +139,8 @@ static void compact_input(struct wdb_session *session) {
     session->input_used = 0;
 }
 
-uint8_t *wdb_session_input_room(struct wdb_session *session,
-                                size_t *size_out) {
+uint8_t *wdb_session_input_room(struct wdb_session *session, size_t *size_out)
+{
     struct wdb_buffer *input = &session->input;
     compact_input(session);
     uint64_t limit = wdb_config_u64(session->context->config,
@@ -159,7 +162,8 @@ uint8_t *wdb_session_input_room(struct wdb_session *session,
     return input->data + input->size;
 }
 
-void wdb_session_input_add(struct wdb_session *session, size_t size) {
+void wdb_session_input_add(struct wdb_session *session, size_t size)
+{
     wdb_assert(size <= session->input.capacity - session->input.size);
     session->input.size += size;
     atomic_store_explicit(&session->input_size_shown,
@@ -168,7 +172,8 @@ void wdb_session_input_add(struct wdb_session *session, size_t size) {
 }
 
 /* Let the ring of marks have room for one more. */
-static int grow_marks(struct wdb_session *session) {
+static int grow_marks(struct wdb_session *session)
+{
     uint32_t capacity =
         session->mark_capacity == 0 ? 4 : session->mark_capacity * 2;
     struct wdb_gate_mark *marks = malloc(capacity * sizeof(*marks));
@@ -176,8 +181,8 @@ static int grow_marks(struct wdb_session *session) {
         return WALKERDB_ENOMEM;
     }
     for (uint32_t i = 0; i < session->mark_count; i++) {
-        marks[i] = session->marks[(session->mark_first + i) %
-                                  session->mark_capacity];
+        marks[i] =
+            session->marks[(session->mark_first + i) % session->mark_capacity];
     }
     free(session->marks);
     session->marks = marks;
@@ -186,7 +191,8 @@ static int grow_marks(struct wdb_session *session) {
     return 0;
 }
 
-void wdb_session_mark(struct wdb_session *session) {
+void wdb_session_mark(struct wdb_session *session)
+{
     uint64_t end = session->output_sent + session->output.size;
     if (end == session->output_total) {
         return;
@@ -211,7 +217,8 @@ void wdb_session_mark(struct wdb_session *session) {
     session->mark_count++;
 }
 
-size_t wdb_session_sendable(struct wdb_session *session, uint64_t gate) {
+size_t wdb_session_sendable(struct wdb_session *session, uint64_t gate)
+{
     wdb_session_mark(session);
     uint64_t released = session->output_released;
     while (session->mark_count > 0 &&
@@ -225,7 +232,8 @@ size_t wdb_session_sendable(struct wdb_session *session, uint64_t gate) {
     return (size_t)(released - session->output_sent);
 }
 
-void wdb_session_sent(struct wdb_session *session, size_t size) {
+void wdb_session_sent(struct wdb_session *session, size_t size)
+{
     wdb_assert(size <= session->output_released - session->output_sent);
     wdb_output_consume(&session->output, size);
     session->output_sent += size;
@@ -233,7 +241,8 @@ void wdb_session_sent(struct wdb_session *session, size_t size) {
                           memory_order_relaxed);
 }
 
-uint64_t wdb_context_gate(const struct wdb_context *context) {
+uint64_t wdb_context_gate(const struct wdb_context *context)
+{
     const struct wdb_log *log = wdb_db_log(context->db);
     if (wdb_config_u64(context->config, WDB_CONFIG_APPENDFSYNC) ==
         WDB_FSYNC_ALWAYS) {

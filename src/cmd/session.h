@@ -57,15 +57,15 @@ struct wdb_session {
     struct wdb_buffer input; /* bytes from the client ... */
     size_t input_used;       /* ... executed up to here */
     struct wdb_output output;
-    uint64_t output_total; /* bytes ever put into output (after a turn) */
-    uint64_t output_sent;  /* bytes ever consumed from it */
-    uint64_t output_released; /* bytes that the gate has let pass */
-    uint64_t depends;      /* highest index a reply so far depended on */
+    uint64_t output_total;       /* bytes ever put into output (after a turn) */
+    uint64_t output_sent;        /* bytes ever consumed from it */
+    uint64_t output_released;    /* bytes that the gate has let pass */
+    uint64_t depends;            /* highest index a reply so far depended on */
     struct wdb_gate_mark *marks; /* ring, oldest first */
     uint32_t mark_first, mark_count, mark_capacity;
     struct wdb_multi *multi;
     struct wdb_watcher *watcher;
-    void *owner;       /* the connection in net/, or the simulator's client */
+    void *owner;    /* the connection in net/, or the simulator's client */
     bool exec_done; /* EXEC ran to its end: the dispatcher ends the MULTI */
     uint32_t cold_count; /* times that the request at the head was parked */
     struct wdb_list ready_node;    /* executor's list of those with work */
@@ -75,7 +75,7 @@ struct wdb_session {
     _Atomic uint64_t last_active_ms;
     _Atomic uint64_t command_count;
     _Atomic uint32_t last_command_id;
-    _Atomic uint32_t flags_shown; /* copy of flags, database, protocol for */
+    _Atomic uint32_t flags_shown;    /* copy of flags, database, protocol for */
     _Atomic uint32_t database_shown; /* CLIENT LIST of other workers */
     _Atomic uint32_t protocol_shown;
     _Atomic uint64_t input_size_shown, output_size_shown, multi_count_shown,
@@ -85,7 +85,7 @@ struct wdb_session {
     int fd; /* to show only */
     pthread_mutex_t about_lock;
     struct {
-        char address[128];       /* "127.0.0.1:1234" */
+        char address[128]; /* "127.0.0.1:1234" */
         char local_address[128];
         char name[256];
         char library_name[128];

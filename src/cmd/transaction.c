@@ -14,7 +14,8 @@
 #include "base/checked.h"
 #include "cmd/dispatch.h"
 
-void wdb_multi_free(struct wdb_multi *multi) {
+void wdb_multi_free(struct wdb_multi *multi)
+{
     if (multi == NULL) {
         return;
     }
@@ -27,7 +28,8 @@ void wdb_multi_free(struct wdb_multi *multi) {
 
 /* One block: slices, keys, then the bytes of the arguments. */
 static int copy_request(struct wdb_multi_command *out,
-                        const struct wdb_call *call, size_t *size_out) {
+                        const struct wdb_call *call, size_t *size_out)
+{
     size_t bytes = 0;
     for (uint32_t i = 0; i < call->argc; i++) {
         if (WDB_ADD_OVERFLOWS(bytes, call->argv[i].size, &bytes)) {
@@ -67,7 +69,8 @@ static int copy_request(struct wdb_multi_command *out,
     return 0;
 }
 
-int wdb_multi_queue(struct wdb_session *session, const struct wdb_call *call) {
+int wdb_multi_queue(struct wdb_session *session, const struct wdb_call *call)
+{
     struct wdb_multi *multi = session->multi;
     if (multi->count >= WDB_MULTI_COUNT_MAX ||
         multi->size > WDB_MULTI_SIZE_MAX) {
@@ -100,23 +103,24 @@ int wdb_multi_queue(struct wdb_session *session, const struct wdb_call *call) {
 }
 
 /* Back to the state without MULTI; watches go, too. */
-static void end_multi(struct wdb_session *session) {
+static void end_multi(struct wdb_session *session)
+{
     wdb_multi_free(session->multi);
     session->multi = NULL;
     session->flags &= ~(uint32_t)(WDB_SESSION_MULTI | WDB_SESSION_MULTI_ERROR);
-    atomic_store_explicit(&session->multi_count_shown, 0,
-                          memory_order_relaxed);
+    atomic_store_explicit(&session->multi_count_shown, 0, memory_order_relaxed);
 }
 
-static void clear_watches(struct wdb_session *session) {
+static void clear_watches(struct wdb_session *session)
+{
     if (session->watcher != NULL) {
         wdb_watcher_clear(session->watcher);
     }
-    atomic_store_explicit(&session->watch_count_shown, 0,
-                          memory_order_relaxed);
+    atomic_store_explicit(&session->watch_count_shown, 0, memory_order_relaxed);
 }
 
-void wdb_cmd_multi(struct wdb_call *call) {
+void wdb_cmd_multi(struct wdb_call *call)
+{
     struct wdb_session *session = call->session;
     if (session->flags & WDB_SESSION_MULTI) {
         wdb_call_error(call, "ERR MULTI calls can not be nested");
@@ -131,7 +135,8 @@ void wdb_cmd_multi(struct wdb_call *call) {
     wdb_reply_ok(call->reply);
 }
 
-void wdb_cmd_discard(struct wdb_call *call) {
+void wdb_cmd_discard(struct wdb_call *call)
+{
     if (!(call->session->flags & WDB_SESSION_MULTI)) {
         wdb_call_error(call, "ERR DISCARD without MULTI");
         return;
@@ -141,7 +146,8 @@ void wdb_cmd_discard(struct wdb_call *call) {
     wdb_reply_ok(call->reply);
 }
 
-void wdb_cmd_watch(struct wdb_call *call) {
+void wdb_cmd_watch(struct wdb_call *call)
+{
     struct wdb_session *session = call->session;
     if (session->flags & WDB_SESSION_MULTI) {
         wdb_call_error(call, "ERR WATCH inside MULTI is not allowed");
@@ -155,8 +161,7 @@ void wdb_cmd_watch(struct wdb_call *call) {
         }
     }
     for (uint32_t i = 0; i < call->key_count; i++) {
-        int code =
-            wdb_watcher_add(session->watcher, call->txn, &call->keys[i]);
+        int code = wdb_watcher_add(session->watcher, call->txn, &call->keys[i]);
         if (code != 0) {
             (void)wdb_call_failed(call, code);
             return;
@@ -168,7 +173,8 @@ void wdb_cmd_watch(struct wdb_call *call) {
     wdb_reply_ok(call->reply);
 }
 
-void wdb_cmd_unwatch(struct wdb_call *call) {
+void wdb_cmd_unwatch(struct wdb_call *call)
+{
     /* Inside MULTI it is queued, and then EXEC has cleared them anyway. */
     if (!call->in_exec) {
         clear_watches(call->session);
@@ -177,8 +183,8 @@ void wdb_cmd_unwatch(struct wdb_call *call) {
 }
 
 void wdb_exec_stripes(const struct wdb_session *session,
-                      const struct wdb_store *store,
-                      struct wdb_stripe_set *set) {
+                      const struct wdb_store *store, struct wdb_stripe_set *set)
+{
     uint32_t stripe_count = wdb_store_stripe_count(store);
     for (uint32_t i = 0; i < session->multi->count; i++) {
         const struct wdb_multi_command *queued = &session->multi->commands[i];
@@ -195,7 +201,8 @@ void wdb_exec_stripes(const struct wdb_session *session,
 /* Run one queued command; false if the whole transaction must be retried
  * (a value is cold) or has failed. */
 static bool run_queued(struct wdb_call *exec,
-                       const struct wdb_multi_command *queued) {
+                       const struct wdb_multi_command *queued)
+{
     struct wdb_call call = {
         .context = exec->context,
         .session = exec->session,
@@ -226,7 +233,8 @@ static bool run_queued(struct wdb_call *exec,
     return true;
 }
 
-void wdb_cmd_exec(struct wdb_call *call) {
+void wdb_cmd_exec(struct wdb_call *call)
+{
     struct wdb_session *session = call->session;
     if (!(session->flags & WDB_SESSION_MULTI)) {
         wdb_call_error(call, "ERR EXEC without MULTI");
@@ -256,7 +264,8 @@ void wdb_cmd_exec(struct wdb_call *call) {
     session->exec_done = true;
 }
 
-void wdb_exec_finish(struct wdb_session *session) {
+void wdb_exec_finish(struct wdb_session *session)
+{
     end_multi(session);
     clear_watches(session);
     session->exec_done = false;

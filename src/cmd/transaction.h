@@ -9,7 +9,7 @@
 #include "cmd/call.h"
 
 #define WDB_MULTI_COUNT_MAX ((uint32_t)1 << 20)
-#define WDB_MULTI_SIZE_MAX ((size_t)1 << 30)
+#define WDB_MULTI_SIZE_MAX  ((size_t)1 << 30)
 
 struct wdb_multi_command {
     const struct wdb_command *command;

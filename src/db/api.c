@@ -13,13 +13,14 @@
 
 #include "base/assert.h"
 
-#define TICK_BUSY_MS 10
-#define TICK_IDLE_MS 100
+#define TICK_BUSY_MS     10
+#define TICK_IDLE_MS     100
 #define EXPIRE_BUDGET_US 5000
 
 /* --- options, open, close -------------------------------------------------- */
 
-void walkerdb_options_init(walkerdb_options *options) {
+void walkerdb_options_init(walkerdb_options *options)
+{
     *options = (walkerdb_options){
         .struct_size = sizeof(*options),
         .create = true,
@@ -34,24 +35,28 @@ void walkerdb_options_init(walkerdb_options *options) {
     };
 }
 
-void walkerdb_free(void *memory) {
+void walkerdb_free(void *memory)
+{
     free(memory);
 }
 
 static void print_line(void *context, enum wdb_log_level level,
-                       const char *line) {
+                       const char *line)
+{
     const struct walkerdb *db = context;
     db->options.log(db->options.context, (int)level, line);
 }
 
-static void show_progress(void *context, uint64_t done, uint64_t total) {
+static void show_progress(void *context, uint64_t done, uint64_t total)
+{
     const struct walkerdb *db = context;
     if (db->options.progress != NULL) {
         db->options.progress(db->options.context, done, total);
     }
 }
 
-static bool options_valid(const walkerdb_options *o) {
+static bool options_valid(const walkerdb_options *o)
+{
     return o->struct_size == sizeof(*o) && o->sync >= WALKERDB_SYNC_NEVER &&
            o->sync <= WALKERDB_SYNC_ALWAYS &&
            (o->index == WALKERDB_INDEX_HASH ||
@@ -62,7 +67,8 @@ static bool options_valid(const walkerdb_options *o) {
 }
 
 static void fill_options(struct walkerdb *db, const char *directory,
-                         struct wdb_db_options *out) {
+                         struct wdb_db_options *out)
+{
     const walkerdb_options *o = &db->options;
     *out = (struct wdb_db_options){0};
     struct wdb_store_options *store = &out->store;
@@ -89,7 +95,8 @@ static void fill_options(struct walkerdb *db, const char *directory,
 }
 
 /* The handle's thread. */
-static void *keep_house(void *context) {
+static void *keep_house(void *context)
+{
     struct walkerdb *db = context;
     uint64_t tick_ms = TICK_IDLE_MS;
     pthread_mutex_lock(&db->stop_lock);
@@ -117,7 +124,8 @@ static void *keep_house(void *context) {
     return NULL;
 }
 
-static int start_housekeeper(struct walkerdb *db) {
+static int start_housekeeper(struct walkerdb *db)
+{
     pthread_condattr_t attributes;
     pthread_mutex_init(&db->stop_lock, NULL);
     pthread_condattr_init(&attributes);
@@ -134,7 +142,8 @@ static int start_housekeeper(struct walkerdb *db) {
     return 0;
 }
 
-static void destroy(struct walkerdb *db) {
+static void destroy(struct walkerdb *db)
+{
     wdb_db_close(db->db);
     for (int i = 0; i < WDB_API_BATCH_CACHE; i++) {
         struct wdb_batch *batch = atomic_load(&db->batches[i]);
@@ -150,7 +159,8 @@ static void destroy(struct walkerdb *db) {
 }
 
 int walkerdb_open(const char *directory, const walkerdb_options *options,
-                  walkerdb **out, char **message_out) {
+                  walkerdb **out, char **message_out)
+{
     walkerdb_options defaults;
     walkerdb_options_init(&defaults);
     if (options == NULL) {
@@ -194,7 +204,8 @@ int walkerdb_open(const char *directory, const walkerdb_options *options,
     return 0;
 }
 
-void walkerdb_close(walkerdb *db) {
+void walkerdb_close(walkerdb *db)
+{
     if (db == NULL) {
         return;
     }
@@ -213,15 +224,18 @@ void walkerdb_close(walkerdb *db) {
 /* --- shared pieces ------------------------------------------------------------ */
 
 /* Threads spread over the cache by the address of something on their stack. */
-static uint32_t cache_slot(void) {
+static uint32_t cache_slot(void)
+{
     uintptr_t mark = (uintptr_t)__builtin_frame_address(0);
     return (uint32_t)((mark >> 16) * UINT64_C(0x9E3779B97F4A7C15) >> 58) %
            WDB_API_BATCH_CACHE;
 }
 
-int wdb_api_batch_borrow(struct walkerdb *db, struct wdb_batch **out) {
-    struct wdb_batch *batch = atomic_exchange_explicit(
-        &db->batches[cache_slot()], NULL, memory_order_acq_rel);
+int wdb_api_batch_borrow(struct walkerdb *db, struct wdb_batch **out)
+{
+    struct wdb_batch *batch =
+        atomic_exchange_explicit(&db->batches[cache_slot()], NULL,
+                                 memory_order_acq_rel);
     if (batch == NULL) {
         batch = malloc(sizeof(*batch));
         if (batch == NULL) {
@@ -233,7 +247,8 @@ int wdb_api_batch_borrow(struct walkerdb *db, struct wdb_batch **out) {
     return 0;
 }
 
-void wdb_api_batch_return(struct walkerdb *db, struct wdb_batch *batch) {
+void wdb_api_batch_return(struct walkerdb *db, struct wdb_batch *batch)
+{
     wdb_batch_clear(batch);
     batch = atomic_exchange_explicit(&db->batches[cache_slot()], batch,
                                      memory_order_acq_rel);
@@ -243,14 +258,16 @@ void wdb_api_batch_return(struct walkerdb *db, struct wdb_batch *batch) {
     }
 }
 
-int wdb_api_check_key(const void *key, size_t key_size) {
+int wdb_api_check_key(const void *key, size_t key_size)
+{
     if (key == NULL && key_size > 0) {
         return WALKERDB_EINVALID;
     }
     return key_size > WALKERDB_KEY_SIZE_MAX ? WALKERDB_ETOOBIG : 0;
 }
 
-static int check_value(const void *value, size_t value_size) {
+static int check_value(const void *value, size_t value_size)
+{
     if (value == NULL && value_size > 0) {
         return WALKERDB_EINVALID;
     }
@@ -258,14 +275,16 @@ static int check_value(const void *value, size_t value_size) {
 }
 
 bool wdb_api_find(struct walkerdb *db, const struct wdb_key *key,
-                  struct wdb_item *out) {
+                  struct wdb_item *out)
+{
     uint32_t database = wdb_store_database(db->store, 0);
     return wdb_store_find(db->store, database, key->hash, key->name, out) &&
            (WDB_LIKELY(out->expiry_ms == 0) ||
             out->expiry_ms > wdb_log_time_ms(db->log));
 }
 
-int wdb_api_sync_if(struct walkerdb *db, bool sync) {
+int wdb_api_sync_if(struct walkerdb *db, bool sync)
+{
     if (sync || db->options.sync == WALKERDB_SYNC_ALWAYS) {
         return wdb_log_sync(db->log);
     }
@@ -282,7 +301,8 @@ typedef int (*use_value)(void *context, const struct wdb_value *value);
  * epoch. A value that is not in memory is fetched without the stripe first.
  */
 static int read_key(struct walkerdb *db, const struct wdb_key *key,
-                    use_value use, void *context) {
+                    use_value use, void *context)
+{
     uint32_t stripe =
         wdb_stripe_of(key->hash, wdb_store_stripe_count(db->store));
     struct wdb_epoch *epoch = wdb_log_epoch(db->log);
@@ -323,7 +343,8 @@ struct copy_out {
     size_t size;
 };
 
-static int copy_to_new(void *context, const struct wdb_value *value) {
+static int copy_to_new(void *context, const struct wdb_value *value)
+{
     struct copy_out *out = context;
     size_t size = value->record.value.size;
     out->data = malloc(size == 0 ? 1 : size);
@@ -338,7 +359,8 @@ static int copy_to_new(void *context, const struct wdb_value *value) {
 }
 
 int walkerdb_get(walkerdb *db, const void *key, size_t key_size,
-                 void **value_out, size_t *value_size_out) {
+                 void **value_out, size_t *value_size_out)
+{
     int code = wdb_api_check_key(key, key_size);
     if (code != 0) {
         return code;
@@ -358,7 +380,8 @@ struct copy_into {
     size_t capacity, size;
 };
 
-static int copy_to_buffer(void *context, const struct wdb_value *value) {
+static int copy_to_buffer(void *context, const struct wdb_value *value)
+{
     struct copy_into *out = context;
     out->size = value->record.value.size;
     size_t size = out->size < out->capacity ? out->size : out->capacity;
@@ -369,7 +392,8 @@ static int copy_to_buffer(void *context, const struct wdb_value *value) {
 }
 
 int walkerdb_get_into(walkerdb *db, const void *key, size_t key_size,
-                      void *buffer, size_t capacity, size_t *value_size_out) {
+                      void *buffer, size_t capacity, size_t *value_size_out)
+{
     int code = wdb_api_check_key(key, key_size);
     if (code != 0) {
         return code;
@@ -391,7 +415,8 @@ struct walkerdb_value {
     uint8_t copy[];
 };
 
-static int take_value(void *context, const struct wdb_value *value) {
+static int take_value(void *context, const struct wdb_value *value)
+{
     struct walkerdb_value **out = context;
     size_t size = value->record.value.size;
     struct walkerdb_value *taken =
@@ -416,7 +441,8 @@ static int take_value(void *context, const struct wdb_value *value) {
 
 int walkerdb_value_acquire(walkerdb *db, const void *key, size_t key_size,
                            walkerdb_value **value_out, const void **data_out,
-                           size_t *size_out) {
+                           size_t *size_out)
+{
     int code = wdb_api_check_key(key, key_size);
     if (code != 0) {
         return code;
@@ -432,7 +458,8 @@ int walkerdb_value_acquire(walkerdb *db, const void *key, size_t key_size,
     return code;
 }
 
-void walkerdb_value_release(walkerdb_value *value) {
+void walkerdb_value_release(walkerdb_value *value)
+{
     if (value != NULL) {
         if (value->segment != NULL) {
             wdb_segment_drop(value->segment);
@@ -442,14 +469,14 @@ void walkerdb_value_release(walkerdb_value *value) {
 }
 
 int walkerdb_expiry(walkerdb *db, const void *key, size_t key_size,
-                    uint64_t *expiry_ms_out) {
+                    uint64_t *expiry_ms_out)
+{
     int code = wdb_api_check_key(key, key_size);
     if (code != 0) {
         return code;
     }
     struct wdb_key k = wdb_key(db->store, wdb_slice(key, key_size));
-    uint32_t stripe =
-        wdb_stripe_of(k.hash, wdb_store_stripe_count(db->store));
+    uint32_t stripe = wdb_stripe_of(k.hash, wdb_store_stripe_count(db->store));
     struct wdb_item item;
     wdb_store_lock_one(db->store, stripe);
     bool found = wdb_api_find(db, &k, &item);
@@ -461,7 +488,8 @@ int walkerdb_expiry(walkerdb *db, const void *key, size_t key_size,
     return 0;
 }
 
-int walkerdb_exists(walkerdb *db, const void *key, size_t key_size) {
+int walkerdb_exists(walkerdb *db, const void *key, size_t key_size)
+{
     uint64_t expiry_ms;
     return walkerdb_expiry(db, key, key_size, &expiry_ms);
 }
@@ -470,7 +498,8 @@ int walkerdb_exists(walkerdb *db, const void *key, size_t key_size) {
 
 /* Under the key's stripe: commit the one record, then let go. */
 static int write_record(struct walkerdb *db, const struct wdb_key *key,
-                        struct wdb_record *record, bool must_exist) {
+                        struct wdb_record *record, bool must_exist)
+{
     struct wdb_batch *batch = NULL;
     int code = wdb_api_batch_borrow(db, &batch);
     if (code != 0) {
@@ -498,7 +527,8 @@ static int write_record(struct walkerdb *db, const struct wdb_key *key,
 
 int walkerdb_put_expiring(walkerdb *db, const void *key, size_t key_size,
                           const void *value, size_t value_size,
-                          uint64_t expiry_ms) {
+                          uint64_t expiry_ms)
+{
     int code = wdb_api_check_key(key, key_size);
     if (code == 0) {
         code = check_value(value, value_size);
@@ -520,11 +550,13 @@ int walkerdb_put_expiring(walkerdb *db, const void *key, size_t key_size,
 }
 
 int walkerdb_put(walkerdb *db, const void *key, size_t key_size,
-                 const void *value, size_t value_size) {
+                 const void *value, size_t value_size)
+{
     return walkerdb_put_expiring(db, key, key_size, value, value_size, 0);
 }
 
-int walkerdb_delete(walkerdb *db, const void *key, size_t key_size) {
+int walkerdb_delete(walkerdb *db, const void *key, size_t key_size)
+{
     int code = wdb_api_check_key(key, key_size);
     if (code != 0) {
         return code;
@@ -541,7 +573,8 @@ int walkerdb_delete(walkerdb *db, const void *key, size_t key_size) {
  * the caller has fetched it just before. */
 static int compare(struct walkerdb *db, const struct wdb_key *key,
                    const void *expected, size_t expected_size,
-                   struct wdb_item *item, bool *found_out) {
+                   struct wdb_item *item, bool *found_out)
+{
     *found_out = wdb_api_find(db, key, item);
     if (expected == NULL) {
         return *found_out ? WALKERDB_EMISMATCH : 0;
@@ -560,7 +593,8 @@ static int compare(struct walkerdb *db, const struct wdb_key *key,
     return code;
 }
 
-static int look(void *context, const struct wdb_value *value) {
+static int look(void *context, const struct wdb_value *value)
+{
     (void)context;
     (void)value;
     return 0;
@@ -568,7 +602,8 @@ static int look(void *context, const struct wdb_value *value) {
 
 int walkerdb_compare_and_set(walkerdb *db, const void *key, size_t key_size,
                              const void *expected, size_t expected_size,
-                             const void *value, size_t value_size) {
+                             const void *value, size_t value_size)
+{
     int code = wdb_api_check_key(key, key_size);
     if (code == 0) {
         code = check_value(value, value_size);
@@ -589,8 +624,7 @@ int walkerdb_compare_and_set(walkerdb *db, const void *key, size_t key_size,
     if (code != 0) {
         return code;
     }
-    uint32_t stripe =
-        wdb_stripe_of(k.hash, wdb_store_stripe_count(db->store));
+    uint32_t stripe = wdb_stripe_of(k.hash, wdb_store_stripe_count(db->store));
     struct wdb_item item;
     bool found = false;
     uint64_t index;
@@ -618,21 +652,25 @@ int walkerdb_compare_and_set(walkerdb *db, const void *key, size_t key_size,
 
 /* --- maintenance ------------------------------------------------------------------------ */
 
-int walkerdb_sync(walkerdb *db) {
+int walkerdb_sync(walkerdb *db)
+{
     return db->options.read_only ? 0 : wdb_log_sync(db->log);
 }
 
-int walkerdb_merge(walkerdb *db) {
+int walkerdb_merge(walkerdb *db)
+{
     return db->options.read_only ? WALKERDB_EREADONLY
                                  : wdb_store_merge(db->store);
 }
 
-void walkerdb_merge_pause(walkerdb *db, bool paused) {
+void walkerdb_merge_pause(walkerdb *db, bool paused)
+{
     wdb_store_merge_pause(db->store, paused);
 }
 
 int walkerdb_backup(walkerdb *db, const char *directory,
-                    walkerdb_progress_cb progress, void *context) {
+                    walkerdb_progress_cb progress, void *context)
+{
     if (directory == NULL) {
         return WALKERDB_EINVALID;
     }
@@ -641,7 +679,8 @@ int walkerdb_backup(walkerdb *db, const char *directory,
                : wdb_store_backup(db->store, directory, progress, context);
 }
 
-int walkerdb_get_stats(walkerdb *db, walkerdb_stats *out) {
+int walkerdb_get_stats(walkerdb *db, walkerdb_stats *out)
+{
     if (out->struct_size != sizeof(*out)) {
         return WALKERDB_EINVALID;
     }

@@ -8,7 +8,8 @@ struct walkerdb_batch {
     struct wdb_batch records;
 };
 
-int walkerdb_batch_new(walkerdb *db, walkerdb_batch **out) {
+int walkerdb_batch_new(walkerdb *db, walkerdb_batch **out)
+{
     walkerdb_batch *batch = malloc(sizeof(*batch));
     if (batch == NULL) {
         return WALKERDB_ENOMEM;
@@ -19,22 +20,26 @@ int walkerdb_batch_new(walkerdb *db, walkerdb_batch **out) {
     return 0;
 }
 
-void walkerdb_batch_free(walkerdb_batch *batch) {
+void walkerdb_batch_free(walkerdb_batch *batch)
+{
     if (batch != NULL) {
         wdb_batch_release(&batch->records);
         free(batch);
     }
 }
 
-void walkerdb_batch_clear(walkerdb_batch *batch) {
+void walkerdb_batch_clear(walkerdb_batch *batch)
+{
     wdb_batch_clear(&batch->records);
 }
 
-size_t walkerdb_batch_count(const walkerdb_batch *batch) {
+size_t walkerdb_batch_count(const walkerdb_batch *batch)
+{
     return batch->records.count;
 }
 
-static int add(walkerdb_batch *batch, struct wdb_record *record) {
+static int add(walkerdb_batch *batch, struct wdb_record *record)
+{
     struct walkerdb *db = batch->db;
     record->database = wdb_store_database(db->store, 0);
     return wdb_batch_add(&batch->records, record,
@@ -42,8 +47,8 @@ static int add(walkerdb_batch *batch, struct wdb_record *record) {
 }
 
 int walkerdb_batch_put(walkerdb_batch *batch, const void *key, size_t key_size,
-                       const void *value, size_t value_size,
-                       uint64_t expiry_ms) {
+                       const void *value, size_t value_size, uint64_t expiry_ms)
+{
     int code = wdb_api_check_key(key, key_size);
     if (code != 0) {
         return code;
@@ -62,7 +67,8 @@ int walkerdb_batch_put(walkerdb_batch *batch, const void *key, size_t key_size,
 }
 
 int walkerdb_batch_delete(walkerdb_batch *batch, const void *key,
-                          size_t key_size) {
+                          size_t key_size)
+{
     int code = wdb_api_check_key(key, key_size);
     if (code != 0) {
         return code;
@@ -72,7 +78,8 @@ int walkerdb_batch_delete(walkerdb_batch *batch, const void *key,
     return add(batch, &record);
 }
 
-int walkerdb_batch_commit(walkerdb_batch *batch, bool sync) {
+int walkerdb_batch_commit(walkerdb_batch *batch, bool sync)
+{
     struct walkerdb *db = batch->db;
     if (db->options.read_only) {
         return WALKERDB_EREADONLY;

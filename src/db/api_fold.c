@@ -23,7 +23,8 @@ struct bucket_copy {
     bool failed;
 };
 
-static uint64_t reversed(uint64_t hash) {
+static uint64_t reversed(uint64_t hash)
+{
     uint64_t r = __builtin_bswap64(hash);
     r = ((r >> 4) & UINT64_C(0x0f0f0f0f0f0f0f0f)) |
         ((r & UINT64_C(0x0f0f0f0f0f0f0f0f)) << 4);
@@ -34,22 +35,23 @@ static uint64_t reversed(uint64_t hash) {
 }
 
 static void copy_key(void *context, struct wdb_slice key, uint64_t hash,
-                     const struct wdb_item *item) {
+                     const struct wdb_item *item)
+{
     struct bucket_copy *copy = context;
     if (reversed(hash) >> CURSOR_SHIFT < copy->position_first ||
         (item->expiry_ms != 0 && item->expiry_ms <= copy->now_ms)) {
         return;
     }
     uint64_t size = key.size;
-    copy->failed |=
-        wdb_buffer_append(&copy->keys, &size, sizeof(size)) != 0 ||
-        wdb_buffer_append(&copy->keys, key.data, key.size) != 0;
+    copy->failed |= wdb_buffer_append(&copy->keys, &size, sizeof(size)) != 0 ||
+                    wdb_buffer_append(&copy->keys, key.data, key.size) != 0;
 }
 
 /* Run the callback over the copied keys. */
 static int visit_keys(struct walkerdb *db, const struct bucket_copy *copy,
                       bool with_values, walkerdb_fold_cb callback,
-                      void *context) {
+                      void *context)
+{
     const uint8_t *at = copy->keys.data;
     const uint8_t *end = at + copy->keys.size;
     while (at < end) {
@@ -77,7 +79,8 @@ static int visit_keys(struct walkerdb *db, const struct bucket_copy *copy,
 }
 
 int walkerdb_fold(walkerdb *db, bool with_values, walkerdb_fold_cb callback,
-                  void *context) {
+                  void *context)
+{
     struct wdb_epoch *epoch = wdb_log_epoch(db->log);
     struct bucket_copy copy = {.keys = WDB_BUFFER_INIT};
     uint64_t cursor = 0;
@@ -98,9 +101,9 @@ int walkerdb_fold(walkerdb *db, bool with_values, walkerdb_fold_cb callback,
             wdb_store_unlock_one(db->store, stripe);
         }
         wdb_epoch_exit(epoch, slot);
-        code = copy.failed ? WALKERDB_ENOMEM
-                           : visit_keys(db, &copy, with_values, callback,
-                                        context);
+        code = copy.failed
+                   ? WALKERDB_ENOMEM
+                   : visit_keys(db, &copy, with_values, callback, context);
     } while (code == 0 && cursor != 0);
     wdb_buffer_release(&copy.keys);
     return code;

@@ -35,14 +35,14 @@ struct wdb_txn {
     struct wdb_db *db;
     struct wdb_store *store;
     struct wdb_batch batch;
-    uint64_t now_ms;    /* leader time, frozen */
-    uint64_t depends;   /* highest index that a reply depends on */
-    uint32_t database;  /* logical number of the selected database */
-    bool staged;        /* inside EXEC: earlier commands are staged */
-    bool wait;          /* reads may wait for the disk (retry, library) */
+    uint64_t now_ms;   /* leader time, frozen */
+    uint64_t depends;  /* highest index that a reply depends on */
+    uint32_t database; /* logical number of the selected database */
+    bool staged;       /* inside EXEC: earlier commands are staged */
+    bool wait;         /* reads may wait for the disk (retry, library) */
     bool active;
-    bool all;           /* every stripe is held */
-    bool cold;          /* a read found its value cold: undo, fetch, retry */
+    bool all;  /* every stripe is held */
+    bool cold; /* a read found its value cold: undo, fetch, retry */
     struct wdb_fetch *fetches; /* what to fetch; malloc'ed */
     uint32_t fetch_count, fetch_capacity;
     uint64_t hits, misses, expired; /* of this transaction */
@@ -88,7 +88,8 @@ struct wdb_key { /* a key and its hash */
     uint64_t hash;
 };
 static inline struct wdb_key wdb_key(const struct wdb_store *store,
-                                     struct wdb_slice name) {
+                                     struct wdb_slice name)
+{
     return (struct wdb_key){.name = name, .hash = wdb_store_hash(store, name)};
 }
 

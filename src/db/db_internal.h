@@ -24,8 +24,8 @@ WDB_MUST_CHECK int wdb_watch_table_new(uint32_t stripe_count,
 void wdb_watch_table_free(struct wdb_watch_table *table);
 /* The store's on_touch: flag whoever watches this key (stripe held), or, for a
  * change of the mapping, everybody (all stripes held). */
-void wdb_watch_touch(void *context, enum wdb_touch_kind kind,
-                     uint32_t database, uint64_t hash, struct wdb_slice key);
+void wdb_watch_touch(void *context, enum wdb_touch_kind kind, uint32_t database,
+                     uint64_t hash, struct wdb_slice key);
 
 /* Before a flush (bits; a == b) or a swap of two is committed, all stripes held:
  * flag the watched keys of these databases that it makes appear or vanish; the

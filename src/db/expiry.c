@@ -17,17 +17,20 @@ struct due {
 };
 
 static void stage_due(void *context, uint32_t database, uint64_t hash,
-                      struct wdb_slice key) {
+                      struct wdb_slice key)
+{
     struct due *due = context;
-    struct wdb_record record = {
-        .kind = WDB_RECORD_DELETE, .database = database, .key = key};
+    struct wdb_record record = {.kind = WDB_RECORD_DELETE,
+                                .database = database,
+                                .key = key};
     if (wdb_batch_add(due->batch, &record, hash) == 0) {
         due->count++;
     }
 }
 
 /* The logical number of a database id, -1 if it is not mapped. */
-static int number_of(const struct wdb_db *db, uint32_t id) {
+static int number_of(const struct wdb_db *db, uint32_t id)
+{
     for (uint32_t i = 0; i < WDB_DATABASE_COUNT; i++) {
         if (wdb_store_database(db->store, i) == id) {
             return (int)i;
@@ -36,7 +39,8 @@ static int number_of(const struct wdb_db *db, uint32_t id) {
     return -1;
 }
 
-static void notify(struct wdb_db *db, const struct wdb_batch *batch) {
+static void notify(struct wdb_db *db, const struct wdb_batch *batch)
+{
     if (db->options.on_expired == NULL) {
         return;
     }
@@ -58,7 +62,8 @@ static void notify(struct wdb_db *db, const struct wdb_batch *batch) {
 
 /* Up to EXPIRE_GROUP keys of one stripe; how many. */
 static uint32_t expire_stripe(struct wdb_db *db, struct wdb_txn *txn,
-                              uint32_t stripe) {
+                              uint32_t stripe)
+{
     struct due due = {.batch = &txn->batch};
     wdb_txn_begin_one(txn, stripe); /* a hash whose low bits are the stripe */
     wdb_store_expired(db->store, stripe, txn->now_ms, EXPIRE_GROUP, stage_due,
@@ -70,7 +75,8 @@ static uint32_t expire_stripe(struct wdb_db *db, struct wdb_txn *txn,
     return due.count;
 }
 
-uint64_t wdb_db_expire_step(struct wdb_db *db, uint64_t budget_us) {
+uint64_t wdb_db_expire_step(struct wdb_db *db, uint64_t budget_us)
+{
     if (!atomic_load_explicit(&db->expire_enabled, memory_order_relaxed)) {
         return 0;
     }
@@ -102,10 +108,12 @@ uint64_t wdb_db_expire_step(struct wdb_db *db, uint64_t budget_us) {
     return expired;
 }
 
-void wdb_db_expire_enable(struct wdb_db *db, bool enabled) {
+void wdb_db_expire_enable(struct wdb_db *db, bool enabled)
+{
     atomic_store_explicit(&db->expire_enabled, enabled, memory_order_relaxed);
 }
 
-uint64_t wdb_db_expired_count(const struct wdb_db *db) {
+uint64_t wdb_db_expired_count(const struct wdb_db *db)
+{
     return atomic_load_explicit(&db->expired_count, memory_order_relaxed);
 }

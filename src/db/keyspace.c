@@ -13,7 +13,8 @@
 #include "walkerdb.h"
 
 int wdb_db_open(const struct wdb_db_options *options, struct wdb_db **out,
-                char **message_out) {
+                char **message_out)
+{
     struct wdb_db *db = calloc(1, sizeof(*db));
     if (db == NULL) {
         return WALKERDB_ENOMEM;
@@ -21,9 +22,9 @@ int wdb_db_open(const struct wdb_db_options *options, struct wdb_db **out,
     db->options = *options;
     atomic_init(&db->expire_enabled, true);
     uint32_t stripes = options->store.stripe_count;
-    int code = wdb_watch_table_new(stripes == 0 ? WDB_STRIPE_COUNT_DEFAULT
-                                                : stripes,
-                                   &db->watches);
+    int code =
+        wdb_watch_table_new(stripes == 0 ? WDB_STRIPE_COUNT_DEFAULT : stripes,
+                            &db->watches);
     if (code == 0) {
         struct wdb_store_options store = options->store;
         store.on_touch = wdb_watch_touch;
@@ -40,7 +41,8 @@ int wdb_db_open(const struct wdb_db_options *options, struct wdb_db **out,
     return 0;
 }
 
-void wdb_db_close(struct wdb_db *db) {
+void wdb_db_close(struct wdb_db *db)
+{
     if (db == NULL) {
         return;
     }
@@ -49,21 +51,25 @@ void wdb_db_close(struct wdb_db *db) {
     free(db);
 }
 
-struct wdb_store *wdb_db_store(struct wdb_db *db) {
+struct wdb_store *wdb_db_store(struct wdb_db *db)
+{
     return db->store;
 }
 
-struct wdb_log *wdb_db_log(struct wdb_db *db) {
+struct wdb_log *wdb_db_log(struct wdb_db *db)
+{
     return db->log;
 }
 
-static uint32_t database_id(const struct wdb_txn *txn) {
+static uint32_t database_id(const struct wdb_txn *txn)
+{
     return wdb_store_database(txn->store, txn->database);
 }
 
 /* Stage the deletion of a key that is past its time. If there is no memory for
  * that it stays for the next who looks; it is hidden all the same. */
-static void delete_expired(struct wdb_txn *txn, const struct wdb_key *key) {
+static void delete_expired(struct wdb_txn *txn, const struct wdb_key *key)
+{
     struct wdb_record record = {.kind = WDB_RECORD_DELETE,
                                 .database = database_id(txn),
                                 .key = key->name};
@@ -72,14 +78,15 @@ static void delete_expired(struct wdb_txn *txn, const struct wdb_key *key) {
         atomic_fetch_add_explicit(&txn->db->expired_count, 1,
                                   memory_order_relaxed);
         if (txn->db->options.on_expired != NULL) {
-            txn->db->options.on_expired(txn->db->options.context,
-                                        txn->database, key->name);
+            txn->db->options.on_expired(txn->db->options.context, txn->database,
+                                        key->name);
         }
     }
 }
 
 bool wdb_db_find(struct wdb_txn *txn, const struct wdb_key *key, bool peek,
-                 struct wdb_item *out) {
+                 struct wdb_item *out)
+{
     struct wdb_item item;
     bool found = wdb_store_find(txn->store, database_id(txn), key->hash,
                                 key->name, &item);
@@ -99,7 +106,8 @@ bool wdb_db_find(struct wdb_txn *txn, const struct wdb_key *key, bool peek,
 }
 
 int wdb_db_get(struct wdb_txn *txn, const struct wdb_key *key,
-               struct wdb_item *item_out, struct wdb_value *value_out) {
+               struct wdb_item *item_out, struct wdb_value *value_out)
+{
     struct wdb_item item;
     if (!wdb_db_find(txn, key, false, &item)) {
         return WALKERDB_ENOTFOUND;
@@ -117,7 +125,8 @@ int wdb_db_get(struct wdb_txn *txn, const struct wdb_key *key,
 }
 
 int wdb_db_put(struct wdb_txn *txn, const struct wdb_key *key,
-               struct wdb_slice value, uint64_t expiry_ms) {
+               struct wdb_slice value, uint64_t expiry_ms)
+{
     struct wdb_record record = {
         .kind = WDB_RECORD_PUT,
         .flags = expiry_ms != 0 ? WDB_RECORD_EXPIRY : 0,
@@ -131,14 +140,16 @@ int wdb_db_put(struct wdb_txn *txn, const struct wdb_key *key,
 }
 
 int wdb_db_put_record(struct wdb_txn *txn, const struct wdb_key *key,
-                      const struct wdb_record *record) {
+                      const struct wdb_record *record)
+{
     struct wdb_record copy = *record;
     copy.database = database_id(txn);
     txn->dirty++;
     return wdb_batch_add(&txn->batch, &copy, key->hash);
 }
 
-int wdb_db_delete(struct wdb_txn *txn, const struct wdb_key *key) {
+int wdb_db_delete(struct wdb_txn *txn, const struct wdb_key *key)
+{
     struct wdb_record record = {.kind = WDB_RECORD_DELETE,
                                 .database = database_id(txn),
                                 .key = key->name};
@@ -147,7 +158,8 @@ int wdb_db_delete(struct wdb_txn *txn, const struct wdb_key *key) {
 }
 
 int wdb_db_expire(struct wdb_txn *txn, const struct wdb_key *key,
-                  uint64_t expiry_ms) {
+                  uint64_t expiry_ms)
+{
     struct wdb_record record = {
         .kind = WDB_RECORD_EXPIRE,
         .flags = expiry_ms != 0 ? WDB_RECORD_EXPIRY : 0,
@@ -159,7 +171,8 @@ int wdb_db_expire(struct wdb_txn *txn, const struct wdb_key *key,
     return wdb_batch_add(&txn->batch, &record, key->hash);
 }
 
-int wdb_db_flush(struct wdb_txn *txn, uint32_t bits) {
+int wdb_db_flush(struct wdb_txn *txn, uint32_t bits)
+{
     wdb_assert(txn->all);
     for (uint32_t i = 0; i < WDB_DATABASE_COUNT; i++) {
         if (bits & (UINT32_C(1) << i)) {
@@ -170,19 +183,21 @@ int wdb_db_flush(struct wdb_txn *txn, uint32_t bits) {
     return wdb_store_stage_flush(txn->store, &txn->batch, bits);
 }
 
-int wdb_db_swap(struct wdb_txn *txn, uint32_t a, uint32_t b) {
+int wdb_db_swap(struct wdb_txn *txn, uint32_t a, uint32_t b)
+{
     wdb_assert(txn->all);
     txn->dirty++;
     wdb_watch_judge(txn->db, (UINT32_C(1) << a) | (UINT32_C(1) << b), a, b);
     return wdb_store_stage_swap(txn->store, &txn->batch, a, b);
 }
 
-static struct wdb_keydir *keydir_of(const struct wdb_db *db,
-                                    uint32_t database) {
+static struct wdb_keydir *keydir_of(const struct wdb_db *db, uint32_t database)
+{
     return wdb_store_keydir(db->store, wdb_store_database(db->store, database));
 }
 
-uint64_t wdb_db_size(const struct wdb_db *db, uint32_t database) {
+uint64_t wdb_db_size(const struct wdb_db *db, uint32_t database)
+{
     int slot = wdb_epoch_enter(wdb_log_epoch(db->log));
     struct wdb_keydir *keydir = keydir_of(db, database);
     uint64_t count = keydir == NULL ? 0 : wdb_keydir_count(keydir);
@@ -190,7 +205,8 @@ uint64_t wdb_db_size(const struct wdb_db *db, uint32_t database) {
     return count;
 }
 
-uint64_t wdb_db_expires(const struct wdb_db *db, uint32_t database) {
+uint64_t wdb_db_expires(const struct wdb_db *db, uint32_t database)
+{
     int slot = wdb_epoch_enter(wdb_log_epoch(db->log));
     struct wdb_keydir *keydir = keydir_of(db, database);
     uint64_t count = keydir == NULL ? 0 : wdb_keydir_expiry_count(keydir);

@@ -7,7 +7,7 @@
 #include "base/buffer.h"
 #include "db/db_internal.h"
 
-#define STEPS_PER_COUNT 10
+#define STEPS_PER_COUNT  10
 #define RANDOM_STEPS_MAX 100000
 
 struct scan {
@@ -17,12 +17,14 @@ struct scan {
     uint64_t visited;
 };
 
-static bool is_live(const struct wdb_txn *txn, const struct wdb_item *item) {
+static bool is_live(const struct wdb_txn *txn, const struct wdb_item *item)
+{
     return item->expiry_ms == 0 || item->expiry_ms > txn->now_ms;
 }
 
 static void visit(void *context, struct wdb_slice key, uint64_t hash,
-                  const struct wdb_item *item) {
+                  const struct wdb_item *item)
+{
     struct scan *scan = context;
     (void)hash;
     scan->visited++;
@@ -34,7 +36,8 @@ static void visit(void *context, struct wdb_slice key, uint64_t hash,
 /* One bucket, with its stripe locked unless all are. */
 static uint64_t step(struct wdb_txn *txn, struct wdb_keydir *keydir,
                      uint64_t cursor, wdb_keydir_cb callback, void *context,
-                     uint64_t *depends) {
+                     uint64_t *depends)
+{
     uint32_t stripe = wdb_keydir_scan_stripe(keydir, cursor);
     bool lock = !(txn->active && txn->all);
     if (lock) {
@@ -54,9 +57,11 @@ static uint64_t step(struct wdb_txn *txn, struct wdb_keydir *keydir,
 /* The keydir of the transaction's database; NULL: it is empty, and the reply
  * depends on everything so far. Inside the epoch. */
 static struct wdb_keydir *keydir_of(const struct wdb_txn *txn,
-                                    uint64_t *depends) {
-    struct wdb_keydir *keydir = wdb_store_keydir(
-        txn->store, wdb_store_database(txn->store, txn->database));
+                                    uint64_t *depends)
+{
+    struct wdb_keydir *keydir =
+        wdb_store_keydir(txn->store,
+                         wdb_store_database(txn->store, txn->database));
     if (keydir == NULL) {
         uint64_t last = wdb_log_index_last(wdb_store_log(txn->store));
         *depends = last > *depends ? last : *depends;
@@ -66,7 +71,8 @@ static struct wdb_keydir *keydir_of(const struct wdb_txn *txn,
 
 uint64_t wdb_db_scan(struct wdb_txn *txn, uint64_t cursor, uint64_t count,
                      wdb_db_scan_cb callback, void *context,
-                     uint64_t *depends_out) {
+                     uint64_t *depends_out)
+{
     struct wdb_log *log = wdb_store_log(txn->store);
     if (!txn->active) {
         txn->now_ms = wdb_log_time_ms(log);
@@ -104,7 +110,8 @@ struct pick {
 
 /* Reservoir of one, over the bucket's live keys. */
 static void pick(void *context, struct wdb_slice key, uint64_t hash,
-                 const struct wdb_item *item) {
+                 const struct wdb_item *item)
+{
     struct pick *choice = context;
     (void)hash;
     if (!is_live(choice->txn, item)) {
@@ -119,8 +126,8 @@ static void pick(void *context, struct wdb_slice key, uint64_t hash,
     }
 }
 
-bool wdb_db_random(struct wdb_txn *txn, uint64_t random,
-                   struct wdb_buffer *out) {
+bool wdb_db_random(struct wdb_txn *txn, uint64_t random, struct wdb_buffer *out)
+{
     struct wdb_log *log = wdb_store_log(txn->store);
     if (!txn->active) {
         txn->now_ms = wdb_log_time_ms(log);
@@ -154,7 +161,8 @@ struct ttl_sample {
 };
 
 static void sample_ttl(void *context, struct wdb_slice key, uint64_t hash,
-                       const struct wdb_item *item) {
+                       const struct wdb_item *item)
+{
     struct ttl_sample *sample = context;
     (void)key;
     (void)hash;
@@ -164,7 +172,8 @@ static void sample_ttl(void *context, struct wdb_slice key, uint64_t hash,
     }
 }
 
-uint64_t wdb_db_average_ttl(const struct wdb_db *db, uint32_t database) {
+uint64_t wdb_db_average_ttl(const struct wdb_db *db, uint32_t database)
+{
     if (wdb_db_expires(db, database) == 0) {
         return 0;
     }

@@ -5,29 +5,31 @@
 #include "db/db_internal.h"
 #include "walkerdb.h"
 
-void wdb_txn_init(struct wdb_txn *txn, struct wdb_db *db) {
-    *txn = (struct wdb_txn){.db = db,
-                            .store = db->store,
-                            .epoch_slot = -1,
-                            .stripe_one = -1};
+void wdb_txn_init(struct wdb_txn *txn, struct wdb_db *db)
+{
+    *txn = (struct wdb_txn){
+        .db = db, .store = db->store, .epoch_slot = -1, .stripe_one = -1};
     wdb_batch_init(&txn->batch);
 }
 
-static void drop_fetches(struct wdb_txn *txn) {
+static void drop_fetches(struct wdb_txn *txn)
+{
     for (uint32_t i = 0; i < txn->fetch_count; i++) {
         wdb_segment_drop(txn->fetches[i].segment);
     }
     txn->fetch_count = 0;
 }
 
-void wdb_txn_release(struct wdb_txn *txn) {
+void wdb_txn_release(struct wdb_txn *txn)
+{
     wdb_assert(!txn->active);
     drop_fetches(txn);
     free(txn->fetches);
     wdb_batch_release(&txn->batch);
 }
 
-static void begin(struct wdb_txn *txn) {
+static void begin(struct wdb_txn *txn)
+{
     wdb_assert(!txn->active);
     txn->active = true;
     txn->staged = false;
@@ -37,10 +39,10 @@ static void begin(struct wdb_txn *txn) {
     txn->now_ms = wdb_log_time_ms(wdb_store_log(txn->store));
 }
 
-void wdb_txn_begin_one(struct wdb_txn *txn, uint64_t hash) {
+void wdb_txn_begin_one(struct wdb_txn *txn, uint64_t hash)
+{
     begin(txn);
-    uint32_t stripe =
-        wdb_stripe_of(hash, wdb_store_stripe_count(txn->store));
+    uint32_t stripe = wdb_stripe_of(hash, wdb_store_stripe_count(txn->store));
     wdb_store_lock_one(txn->store, stripe);
     txn->stripe_one = (int32_t)stripe;
     uint64_t mapping = wdb_store_last_mapping(txn->store);
@@ -50,7 +52,8 @@ void wdb_txn_begin_one(struct wdb_txn *txn, uint64_t hash) {
     }
 }
 
-void wdb_txn_begin(struct wdb_txn *txn, const struct wdb_stripe_set *set) {
+void wdb_txn_begin(struct wdb_txn *txn, const struct wdb_stripe_set *set)
+{
     begin(txn);
     txn->stripe_one = -1;
     txn->stripes = *set;
@@ -68,7 +71,8 @@ void wdb_txn_begin(struct wdb_txn *txn, const struct wdb_stripe_set *set) {
     }
 }
 
-void wdb_txn_begin_all(struct wdb_txn *txn) {
+void wdb_txn_begin_all(struct wdb_txn *txn)
+{
     struct wdb_stripe_set set = {{0}};
     uint32_t count = wdb_store_stripe_count(txn->store);
     for (uint32_t i = 0; i < count; i++) {
@@ -78,7 +82,8 @@ void wdb_txn_begin_all(struct wdb_txn *txn) {
     txn->all = true;
 }
 
-static void end(struct wdb_txn *txn) {
+static void end(struct wdb_txn *txn)
+{
     if (txn->all) {
         wdb_watch_judged_end(txn->db);
     }
@@ -91,7 +96,8 @@ static void end(struct wdb_txn *txn) {
     wdb_batch_clear(&txn->batch);
 }
 
-int wdb_txn_commit(struct wdb_txn *txn) {
+int wdb_txn_commit(struct wdb_txn *txn)
+{
     wdb_assert(txn->active && !txn->cold);
     int code = 0;
     if (txn->batch.count > 0) {
@@ -105,7 +111,8 @@ int wdb_txn_commit(struct wdb_txn *txn) {
     return code;
 }
 
-void wdb_txn_abort(struct wdb_txn *txn) {
+void wdb_txn_abort(struct wdb_txn *txn)
+{
     wdb_assert(txn->active);
     if (txn->staged) {
         wdb_store_rollback(txn->store, &txn->batch);
@@ -113,7 +120,8 @@ void wdb_txn_abort(struct wdb_txn *txn) {
     end(txn);
 }
 
-int wdb_txn_stage(struct wdb_txn *txn) {
+int wdb_txn_stage(struct wdb_txn *txn)
+{
     if (txn->batch.applied == txn->batch.count) {
         return 0;
     }
@@ -122,7 +130,8 @@ int wdb_txn_stage(struct wdb_txn *txn) {
 }
 
 /* Note one value to fetch; without memory for it the retry reads and waits. */
-static void add_fetch(struct wdb_txn *txn, const struct wdb_item *item) {
+static void add_fetch(struct wdb_txn *txn, const struct wdb_item *item)
+{
     if (txn->fetch_count >= WDB_FETCH_COUNT_MAX) {
         return;
     }
@@ -143,12 +152,14 @@ static void add_fetch(struct wdb_txn *txn, const struct wdb_item *item) {
     }
 }
 
-void wdb_txn_note_cold(struct wdb_txn *txn, const struct wdb_item *item) {
+void wdb_txn_note_cold(struct wdb_txn *txn, const struct wdb_item *item)
+{
     txn->cold = true;
     add_fetch(txn, item);
 }
 
-void wdb_txn_want(struct wdb_txn *txn, const struct wdb_key *key) {
+void wdb_txn_want(struct wdb_txn *txn, const struct wdb_key *key)
+{
     struct wdb_item item;
     uint32_t database = wdb_store_database(txn->store, txn->database);
     if (wdb_store_find(txn->store, database, key->hash, key->name, &item)) {
@@ -157,7 +168,8 @@ void wdb_txn_want(struct wdb_txn *txn, const struct wdb_key *key) {
 }
 
 void wdb_txn_take_fetches(struct wdb_txn *txn, struct wdb_fetch **out,
-                          uint32_t *count_out) {
+                          uint32_t *count_out)
+{
     *out = txn->fetches;
     *count_out = txn->fetch_count;
     txn->fetches = NULL;
@@ -165,7 +177,8 @@ void wdb_txn_take_fetches(struct wdb_txn *txn, struct wdb_fetch **out,
     txn->cold = false;
 }
 
-int wdb_txn_fetch(struct wdb_txn *txn) {
+int wdb_txn_fetch(struct wdb_txn *txn)
+{
     int result = 0;
     for (uint32_t i = 0; i < txn->fetch_count; i++) {
         int code = wdb_store_fetch(txn->store, &txn->fetches[i]);

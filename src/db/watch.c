@@ -44,7 +44,8 @@ struct wdb_watch_table {
     struct wdb_list stripes[];
 };
 
-int wdb_watch_table_new(uint32_t stripe_count, struct wdb_watch_table **out) {
+int wdb_watch_table_new(uint32_t stripe_count, struct wdb_watch_table **out)
+{
     struct wdb_watch_table *table =
         calloc(1, sizeof(*table) + stripe_count * sizeof(table->stripes[0]));
     if (table == NULL) {
@@ -58,27 +59,31 @@ int wdb_watch_table_new(uint32_t stripe_count, struct wdb_watch_table **out) {
     return 0;
 }
 
-void wdb_watch_table_free(struct wdb_watch_table *table) {
+void wdb_watch_table_free(struct wdb_watch_table *table)
+{
     free(table);
 }
 
-static void flag(struct watch *watch) {
-    atomic_store_explicit(&watch->watcher->touched, true,
-                          memory_order_release);
+static void flag(struct watch *watch)
+{
+    atomic_store_explicit(&watch->watcher->touched, true, memory_order_release);
 }
 
 static bool watches_key(const struct watch *watch, uint32_t database_id,
-                        uint64_t hash, struct wdb_slice key) {
+                        uint64_t hash, struct wdb_slice key)
+{
     return watch->hash == hash && watch->database_id == database_id &&
            watch->key_size == key.size &&
            (key.size == 0 || memcmp(watch->key, key.data, key.size) == 0);
 }
 
 /* The mapping has changed (all stripes held). */
-static void touch_mapping(struct wdb_db *db) {
+static void touch_mapping(struct wdb_db *db)
+{
     struct wdb_watch_table *table = db->watches;
     for (uint32_t s = 0; s < table->stripe_count; s++) {
-        WDB_LIST_FOREACH(node, &table->stripes[s]) {
+        WDB_LIST_FOREACH(node, &table->stripes[s])
+        {
             struct watch *watch =
                 WDB_LIST_ENTRY(node, struct watch, stripe_node);
             uint32_t id = wdb_store_database(db->store, watch->database);
@@ -91,20 +96,21 @@ static void touch_mapping(struct wdb_db *db) {
     table->mapping_judged = false;
 }
 
-void wdb_watch_touch(void *context, enum wdb_touch_kind kind,
-                     uint32_t database, uint64_t hash, struct wdb_slice key) {
+void wdb_watch_touch(void *context, enum wdb_touch_kind kind, uint32_t database,
+                     uint64_t hash, struct wdb_slice key)
+{
     struct wdb_db *db = context;
     if (WDB_UNLIKELY(kind == WDB_TOUCH_DATABASES)) {
         touch_mapping(db);
         return;
     }
     struct wdb_list *list =
-        &db->watches
-             ->stripes[wdb_stripe_of(hash, db->watches->stripe_count)];
+        &db->watches->stripes[wdb_stripe_of(hash, db->watches->stripe_count)];
     if (WDB_LIKELY(wdb_list_empty(list))) {
         return;
     }
-    WDB_LIST_FOREACH(node, list) {
+    WDB_LIST_FOREACH(node, list)
+    {
         struct watch *watch = WDB_LIST_ENTRY(node, struct watch, stripe_node);
         if (!watches_key(watch, database, hash, key)) {
             continue;
@@ -117,17 +123,19 @@ void wdb_watch_touch(void *context, enum wdb_touch_kind kind,
     }
 }
 
-static bool exists(struct wdb_db *db, uint32_t id, const struct watch *watch) {
+static bool exists(struct wdb_db *db, uint32_t id, const struct watch *watch)
+{
     struct wdb_item item;
     return wdb_store_find(db->store, id, watch->hash,
                           wdb_slice(watch->key, watch->key_size), &item);
 }
 
-void wdb_watch_judge(struct wdb_db *db, uint32_t bits, uint32_t a,
-                     uint32_t b) {
+void wdb_watch_judge(struct wdb_db *db, uint32_t bits, uint32_t a, uint32_t b)
+{
     struct wdb_watch_table *table = db->watches;
     for (uint32_t s = 0; s < table->stripe_count; s++) {
-        WDB_LIST_FOREACH(node, &table->stripes[s]) {
+        WDB_LIST_FOREACH(node, &table->stripes[s])
+        {
             struct watch *watch =
                 WDB_LIST_ENTRY(node, struct watch, stripe_node);
             if ((bits & (UINT32_C(1) << watch->database)) == 0) {
@@ -143,11 +151,13 @@ void wdb_watch_judge(struct wdb_db *db, uint32_t bits, uint32_t a,
     table->mapping_judged = true;
 }
 
-void wdb_watch_judged_end(struct wdb_db *db) {
+void wdb_watch_judged_end(struct wdb_db *db)
+{
     db->watches->mapping_judged = false;
 }
 
-int wdb_watcher_new(struct wdb_db *db, struct wdb_watcher **out) {
+int wdb_watcher_new(struct wdb_db *db, struct wdb_watcher **out)
+{
     struct wdb_watcher *watcher = calloc(1, sizeof(*watcher));
     if (watcher == NULL) {
         return WALKERDB_ENOMEM;
@@ -158,7 +168,8 @@ int wdb_watcher_new(struct wdb_db *db, struct wdb_watcher **out) {
     return 0;
 }
 
-void wdb_watcher_free(struct wdb_watcher *watcher) {
+void wdb_watcher_free(struct wdb_watcher *watcher)
+{
     if (watcher != NULL) {
         wdb_watcher_clear(watcher);
         free(watcher);
@@ -166,8 +177,10 @@ void wdb_watcher_free(struct wdb_watcher *watcher) {
 }
 
 static bool is_watched(const struct wdb_watcher *watcher, uint32_t database,
-                       uint32_t id, const struct wdb_key *key) {
-    WDB_LIST_FOREACH(node, &watcher->watches) {
+                       uint32_t id, const struct wdb_key *key)
+{
+    WDB_LIST_FOREACH(node, &watcher->watches)
+    {
         const struct watch *watch =
             WDB_LIST_ENTRY(node, struct watch, watcher_node);
         if (watch->database == database &&
@@ -179,7 +192,8 @@ static bool is_watched(const struct wdb_watcher *watcher, uint32_t database,
 }
 
 int wdb_watcher_add(struct wdb_watcher *watcher, struct wdb_txn *txn,
-                    const struct wdb_key *key) {
+                    const struct wdb_key *key)
+{
     struct wdb_db *db = watcher->db;
     uint32_t id = wdb_store_database(db->store, txn->database);
     if (is_watched(watcher, txn->database, id, key)) {
@@ -207,18 +221,18 @@ int wdb_watcher_add(struct wdb_watcher *watcher, struct wdb_txn *txn,
     if (key->name.size > 0) {
         memcpy(watch->key, key->name.data, key->name.size);
     }
-    wdb_list_append(&db->watches->stripes[watch->stripe],
-                    &watch->stripe_node);
+    wdb_list_append(&db->watches->stripes[watch->stripe], &watch->stripe_node);
     wdb_list_append(&watcher->watches, &watch->watcher_node);
     watcher->count++;
     return 0;
 }
 
-void wdb_watcher_clear(struct wdb_watcher *watcher) {
+void wdb_watcher_clear(struct wdb_watcher *watcher)
+{
     struct wdb_store *store = watcher->db->store;
     while (!wdb_list_empty(&watcher->watches)) {
-        struct watch *watch = WDB_LIST_ENTRY(watcher->watches.next,
-                                             struct watch, watcher_node);
+        struct watch *watch =
+            WDB_LIST_ENTRY(watcher->watches.next, struct watch, watcher_node);
         wdb_list_remove(&watch->watcher_node);
         wdb_store_lock_one(store, watch->stripe);
         wdb_list_remove(&watch->stripe_node);
@@ -229,13 +243,16 @@ void wdb_watcher_clear(struct wdb_watcher *watcher) {
     atomic_store_explicit(&watcher->touched, false, memory_order_relaxed);
 }
 
-bool wdb_watcher_touched(const struct wdb_watcher *watcher) {
+bool wdb_watcher_touched(const struct wdb_watcher *watcher)
+{
     return atomic_load_explicit(&watcher->touched, memory_order_acquire);
 }
 
 bool wdb_watcher_expired(const struct wdb_watcher *watcher,
-                         const struct wdb_txn *txn) {
-    WDB_LIST_FOREACH(node, &watcher->watches) {
+                         const struct wdb_txn *txn)
+{
+    WDB_LIST_FOREACH(node, &watcher->watches)
+    {
         const struct watch *watch =
             WDB_LIST_ENTRY(node, struct watch, watcher_node);
         struct wdb_item item;
@@ -248,13 +265,16 @@ bool wdb_watcher_expired(const struct wdb_watcher *watcher,
     return false;
 }
 
-size_t wdb_watcher_count(const struct wdb_watcher *watcher) {
+size_t wdb_watcher_count(const struct wdb_watcher *watcher)
+{
     return watcher->count;
 }
 
 void wdb_watcher_stripes(const struct wdb_watcher *watcher,
-                         struct wdb_stripe_set *set) {
-    WDB_LIST_FOREACH(node, &watcher->watches) {
+                         struct wdb_stripe_set *set)
+{
+    WDB_LIST_FOREACH(node, &watcher->watches)
+    {
         const struct watch *watch =
             WDB_LIST_ENTRY(node, struct watch, watcher_node);
         set->bits[watch->stripe / 64] |= UINT64_C(1) << (watch->stripe % 64);
