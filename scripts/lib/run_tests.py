@@ -133,7 +133,10 @@ def run_all(preset, pattern, timeout_s, only=None, **env):
 @part("style", 20)
 def style():
     """Layers, banned functions, sizes, format (scripts/style-check)."""
-    return count(*run("style", ["scripts/style-check"], 120))
+    result = count(*run("style", ["scripts/style-check"], 120))
+    # The generated table of command names is up to date.
+    code, _ = run("command-index", ["scripts/command-index", "--check"], 60)
+    return add(result, (1, 0, 0) if code == 0 else (0, 1, 0))
 
 
 @part("release", 240)
