@@ -132,7 +132,7 @@ void wdb_catalog_give_up(struct wdb_log *log, struct wdb_segment *segment)
     if (wdb_log_failure(log) == 0) {
         atomic_store(&segment->doomed, true);
     }
-    wdb_table_remove(log, segment);
+    wdb_slots_remove(log, segment);
 }
 
 /* Make a segment file with a fresh id; *m has a higher segment_id_next. */
@@ -149,7 +149,7 @@ int wdb_catalog_create(struct wdb_log *log, struct wdb_manifest *m,
     if (rc != 0) {
         return rc;
     }
-    rc = wdb_table_add(log, segment);
+    rc = wdb_slots_add(log, segment);
     if (rc != 0) {
         atomic_store(&segment->doomed, true);
         wdb_segment_close(segment);
@@ -177,7 +177,7 @@ static void put_next(struct wdb_log *log, struct wdb_segment *next,
     wdb_assert(log->next == NULL);
     if (replaced_count != 0 || log->order_count == 0 ||
         log->order[log->order_count - 1] != next) {
-        wdb_table_splice(log, log->order_count - replaced_count, replaced_count,
+        wdb_slots_splice(log, log->order_count - replaced_count, replaced_count,
                          &next, 1);
     }
     log->next = next;
@@ -189,7 +189,7 @@ static int prepare(struct wdb_log *log, uint64_t size)
 {
     struct wdb_manifest changed;
     struct wdb_segment *segment = NULL;
-    int rc = wdb_table_reserve(log, 1);
+    int rc = wdb_slots_reserve(log, 1);
     if (rc == 0) {
         rc = wdb_manifest_copy(&log->manifest, &changed);
     }
@@ -319,7 +319,7 @@ static void take_over_sealed(struct wdb_log *log, size_t first, size_t count)
     for (size_t i = 0; i < count; i++) {
         struct wdb_segment *segment = log->order[at];
         if (is_empty(segment)) {
-            wdb_table_splice(log, at, 1, NULL, 0);
+            wdb_slots_splice(log, at, 1, NULL, 0);
             wdb_log_segment_retire(log, segment);
         } else {
             cut_unused(log, segment, log->manifest.segments[at].size);

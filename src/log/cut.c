@@ -272,7 +272,7 @@ static void take_over(struct wdb_recovery *r)
             log->next = segment;
             break;
         case FATE_GONE:
-            wdb_table_splice(log, at, 1, NULL, 0);
+            wdb_slots_splice(log, at, 1, NULL, 0);
             wdb_log_segment_retire(log, segment);
             continue;
         }
@@ -317,7 +317,7 @@ static int make_current(struct wdb_recovery *r)
         wdb_catalog_give_up(log, segment);
         return rc;
     }
-    wdb_table_splice(log, log->order_count, 0, &segment, 1);
+    wdb_slots_splice(log, log->order_count, 0, &segment, 1);
     log->current = segment;
     log->head = WDB_SEGMENT_HEADER_SIZE;
     return 0;
@@ -373,8 +373,8 @@ int wdb_cut_in_memory(struct wdb_recovery *r)
             atomic_store(&segment->finished, true);
             at++;
         } else {
-            wdb_table_splice(log, at, 1, NULL, 0);
-            wdb_table_remove(log, segment);
+            wdb_slots_splice(log, at, 1, NULL, 0);
+            wdb_slots_remove(log, segment);
         }
     }
     return 0;

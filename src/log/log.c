@@ -106,7 +106,7 @@ static int log_new(const struct wdb_log_options *options, struct wdb_log **out)
 static void log_free(struct wdb_log *log)
 {
     for (size_t i = 0; i < log->order_count; i++) {
-        wdb_table_remove(log, log->order[i]);
+        wdb_slots_remove(log, log->order[i]);
     }
     while (wdb_epoch_reclaim(log->epoch) != 0) {
         /* A reader is still inside: a bug that wdb_epoch_free reports. */

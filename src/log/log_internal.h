@@ -226,15 +226,15 @@ void wdb_sync_stop_thread(struct wdb_log *log);
 /* --- table.c --------------------------------------------------------------- */
 
 /* Give the segment a slot. EBUSY: none is left. */
-WDB_MUST_CHECK int wdb_table_add(struct wdb_log *log,
+WDB_MUST_CHECK int wdb_slots_add(struct wdb_log *log,
                                  struct wdb_segment *segment);
 /* Empty its slot; its reference is dropped once no reader can have it. */
-void wdb_table_remove(struct wdb_log *log, struct wdb_segment *segment);
+void wdb_slots_remove(struct wdb_log *log, struct wdb_segment *segment);
 /* Make room for `extra` more segments in `order`. Under catalog. ENOMEM. */
-WDB_MUST_CHECK int wdb_table_reserve(struct wdb_log *log, size_t extra);
+WDB_MUST_CHECK int wdb_slots_reserve(struct wdb_log *log, size_t extra);
 /* Replace old_count segments of `order` from `at` on; there is room. Under
  * catalog. */
-void wdb_table_splice(struct wdb_log *log, size_t at, size_t old_count,
+void wdb_slots_splice(struct wdb_log *log, size_t at, size_t old_count,
                       struct wdb_segment *const *with, size_t count);
 
 /* --- catalog.c ------------------------------------------------------------- */

@@ -61,7 +61,7 @@ static int open_segments(struct wdb_recovery *r)
 {
     struct wdb_log *log = r->log;
     const struct wdb_manifest *m = &log->manifest;
-    int rc = wdb_table_reserve(log, m->segment_count + 2);
+    int rc = wdb_slots_reserve(log, m->segment_count + 2);
     for (size_t i = 0; i < m->segment_count && rc == 0; i++) {
         struct wdb_segment *segment;
         const char *text = NULL;
@@ -75,12 +75,12 @@ static int open_segments(struct wdb_recovery *r)
                                   text != NULL ? text : walkerdb_strerror(rc));
             return rc;
         }
-        rc = wdb_table_add(log, segment);
+        rc = wdb_slots_add(log, segment);
         if (rc != 0) {
             wdb_segment_close(segment);
             return rc;
         }
-        wdb_table_splice(log, log->order_count, 0, &segment, 1);
+        wdb_slots_splice(log, log->order_count, 0, &segment, 1);
         if (!m->segments[i].sealed) {
             r->bytes_total += segment->size;
         }

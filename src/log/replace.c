@@ -78,7 +78,7 @@ static int replace(struct wdb_log *log, size_t at, size_t old_count,
     struct wdb_manifest_segment *list =
         malloc((merged_count + 1) * sizeof(struct wdb_manifest_segment));
     int rc =
-        list == NULL ? WALKERDB_ENOMEM : wdb_table_reserve(log, merged_count);
+        list == NULL ? WALKERDB_ENOMEM : wdb_slots_reserve(log, merged_count);
     if (rc == 0) {
         rc = wdb_manifest_copy(&log->manifest, &changed);
     }
@@ -103,7 +103,7 @@ static int replace(struct wdb_log *log, size_t at, size_t old_count,
         atomic_store_explicit(&merged[i]->finished, true, memory_order_release);
         atomic_store_explicit(&merged[i]->sealed, true, memory_order_release);
     }
-    wdb_table_splice(log, at, old_count, merged, merged_count);
+    wdb_slots_splice(log, at, old_count, merged, merged_count);
     return 0;
 }
 

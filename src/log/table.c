@@ -8,7 +8,7 @@
 
 #include "log/log_internal.h"
 
-int wdb_table_add(struct wdb_log *log, struct wdb_segment *segment)
+int wdb_slots_add(struct wdb_log *log, struct wdb_segment *segment)
 {
     const uint32_t slot_count = WDB_SLOT_STAGED;
     int rc = WALKERDB_EBUSY;
@@ -36,7 +36,7 @@ static void drop_after_readers(struct wdb_epoch_retired *retired)
     wdb_segment_drop(WDB_CONTAINER_OF(retired, struct wdb_segment, retired));
 }
 
-void wdb_table_remove(struct wdb_log *log, struct wdb_segment *segment)
+void wdb_slots_remove(struct wdb_log *log, struct wdb_segment *segment)
 {
     pthread_mutex_lock(&log->table);
     wdb_assert(atomic_load(&log->slots[segment->slot]) == segment);
@@ -46,7 +46,7 @@ void wdb_table_remove(struct wdb_log *log, struct wdb_segment *segment)
     wdb_epoch_retire(log->epoch, &segment->retired, drop_after_readers);
 }
 
-int wdb_table_reserve(struct wdb_log *log, size_t extra)
+int wdb_slots_reserve(struct wdb_log *log, size_t extra)
 {
     int rc = 0;
     pthread_mutex_lock(&log->table);
@@ -65,7 +65,7 @@ int wdb_table_reserve(struct wdb_log *log, size_t extra)
     return rc;
 }
 
-void wdb_table_splice(struct wdb_log *log, size_t at, size_t old_count,
+void wdb_slots_splice(struct wdb_log *log, size_t at, size_t old_count,
                       struct wdb_segment *const *with, size_t count)
 {
     pthread_mutex_lock(&log->table);
@@ -116,5 +116,5 @@ int wdb_log_segments(struct wdb_log *log, struct wdb_segment ***out,
 void wdb_log_segment_retire(struct wdb_log *log, struct wdb_segment *segment)
 {
     atomic_store(&segment->doomed, true);
-    wdb_table_remove(log, segment);
+    wdb_slots_remove(log, segment);
 }

@@ -175,7 +175,7 @@ static void take_over(struct wdb_log *log, const struct plan *plan)
             wdb_log_segment_retire(log, log->order[i]);
         }
     }
-    wdb_table_splice(log, first_gone, log->order_count - first_gone,
+    wdb_slots_splice(log, first_gone, log->order_count - first_gone,
                      &plan->replacement, 1);
 }
 
@@ -190,7 +190,7 @@ static int truncate_locked(struct wdb_log *log, uint64_t from)
     }
     int rc = find(log, &plan);
     if (rc == 0) {
-        rc = wdb_table_reserve(log, 1);
+        rc = wdb_slots_reserve(log, 1);
     }
     if (rc == 0) {
         rc = wdb_manifest_copy(&log->manifest, &changed);
