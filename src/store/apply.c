@@ -27,8 +27,8 @@ static struct wdb_item item_of(const struct wdb_record *record,
 static void drop_object(struct wdb_store *store,
                         const struct wdb_record *record, struct wdb_undo *undo)
 {
-    struct wdb_object *object = wdb_object_of_key(store, record->database,
-                                                  undo->hash, record->key);
+    struct wdb_object *object =
+        wdb_object_of_key(store, record->database, undo->hash, record->key);
     if (object != NULL) {
         wdb_object_drop(store, object, undo);
     }
@@ -47,8 +47,8 @@ static int put_header(struct wdb_store *store, struct wdb_keydir *keydir,
                       const struct wdb_record *record,
                       const struct wdb_item *item, struct wdb_undo *undo)
 {
-    struct wdb_object *before = wdb_object_of_key(store, record->database,
-                                                  undo->hash, record->key);
+    struct wdb_object *before =
+        wdb_object_of_key(store, record->database, undo->hash, record->key);
     int rc = wdb_keydir_put(keydir, undo->hash, record->key, item, &undo->old,
                             &undo->existed);
     if (rc != 0) {
@@ -86,8 +86,8 @@ static int apply_put(struct wdb_store *store, const struct wdb_record *record,
     }
     const struct wdb_item item = item_of(record, position, size);
     if (WDB_UNLIKELY((item.flags & WDB_ITEM_EXPIRY) != 0)) {
-        rc = wdb_expiry_add(store, undo->hash, record->database,
-                            item.expiry_ms);
+        rc =
+            wdb_expiry_add(store, undo->hash, record->database, item.expiry_ms);
         if (rc != 0) {
             return rc;
         }
@@ -106,8 +106,7 @@ static int apply_put(struct wdb_store *store, const struct wdb_record *record,
 }
 
 static void apply_delete(struct wdb_store *store,
-                         const struct wdb_record *record,
-                         struct wdb_undo *undo)
+                         const struct wdb_record *record, struct wdb_undo *undo)
 {
     struct wdb_keydir *keydir = wdb_store_keydir(store, record->database);
     undo->existed =
@@ -131,8 +130,8 @@ static int apply_expire(struct wdb_store *store,
     item.flags |= WDB_ITEM_EXPIRY_LOGGED;
     if ((record->flags & WDB_RECORD_EXPIRY) != 0) {
         item.flags |= WDB_ITEM_EXPIRY;
-        const int rc = wdb_expiry_add(store, undo->hash, record->database,
-                                      item.expiry_ms);
+        const int rc =
+            wdb_expiry_add(store, undo->hash, record->database, item.expiry_ms);
         if (rc != 0) {
             return rc;
         }
@@ -167,8 +166,7 @@ int wdb_store_apply(struct wdb_store *store, const struct wdb_record *record,
         rc = apply_expire(store, record, undo);
         break;
     case WDB_RECORD_DATABASES:
-        rc = wdb_databases_apply(store, record, position, size,
-                                 &undo->mapping);
+        rc = wdb_databases_apply(store, record, position, size, &undo->mapping);
         if (rc == 0) {
             wdb_store_touch(store, WDB_TOUCH_DATABASES, 0, 0,
                             wdb_slice(NULL, 0));

@@ -23,9 +23,9 @@ static void decode_item(const struct wdb_batch *batch,
                         struct wdb_record *out)
 {
     uint64_t size;
-    const int rc = wdb_record_decode(batch->records.data + item->offset,
-                                     (uint64_t)item->size * 8, false, out,
-                                     &size);
+    const int rc =
+        wdb_record_decode(batch->records.data + item->offset,
+                          (uint64_t)item->size * 8, false, out, &size);
     wdb_assert(rc == 0);
 }
 
@@ -136,8 +136,8 @@ static void move_key(struct wdb_store *store, const struct wdb_record *record,
                      const struct wdb_undo *undo)
 {
     struct wdb_keydir *keydir = wdb_store_keydir(store, record->database);
-    if (keydir == NULL || !wdb_keydir_move(keydir, hash, record->key, staged,
-                                           undo->position)) {
+    if (keydir == NULL ||
+        !wdb_keydir_move(keydir, hash, record->key, staged, undo->position)) {
         wdb_store_account(store, undo->position,
                           (int64_t)wdb_record_size(record));
     }
@@ -226,9 +226,9 @@ int wdb_store_commit(struct wdb_store *store, struct wdb_batch *batch,
     struct wdb_log_place place;
     int rc = apply_new(store, batch);
     if (rc == 0) {
-        rc = wdb_log_append(store->log, batch->records.data,
-                            batch->records.size, batch->count,
-                            batch->deletes_only, &place);
+        rc =
+            wdb_log_append(store->log, batch->records.data, batch->records.size,
+                           batch->count, batch->deletes_only, &place);
     }
     if (rc != 0) {
         wdb_store_rollback(store, batch);
@@ -310,9 +310,9 @@ int wdb_store_apply_entry(struct wdb_store *store, uint64_t index)
         rc = wdb_record_decode(payload + offset, entry.payload_size - offset,
                                true, &record, &size);
         if (rc == 0) {
-            const wdb_position position = wdb_position_make(
-                segment->slot,
-                (uint64_t)(payload - segment->map) + offset);
+            const wdb_position position =
+                wdb_position_make(segment->slot,
+                                  (uint64_t)(payload - segment->map) + offset);
             rc = apply_logged(&apply, &record, position, size);
             offset += size;
         }

@@ -8,7 +8,7 @@
 /* Buckets whose garbage is counted in one step of the graveyard. */
 #define BURY_STEP_COUNT 64
 
-int wdb_databases_init(struct wdb_store *store)
+void wdb_databases_init(struct wdb_store *store)
 {
     struct wdb_databases *databases = &store->databases;
     for (uint32_t n = 0; n < WDB_DATABASE_COUNT; n++) {
@@ -19,14 +19,8 @@ int wdb_databases_init(struct wdb_store *store)
     atomic_init(&databases->position, 0);
     atomic_init(&databases->index, 0);
     atomic_init(&databases->grave_count, 0);
-    if (pthread_mutex_init(&databases->mutex, NULL) != 0) {
-        return WALKERDB_ENOMEM;
-    }
-    if (pthread_mutex_init(&databases->grave_mutex, NULL) != 0) {
-        pthread_mutex_destroy(&databases->mutex);
-        return WALKERDB_ENOMEM;
-    }
-    return 0;
+    pthread_mutex_init(&databases->mutex, NULL);
+    pthread_mutex_init(&databases->grave_mutex, NULL);
 }
 
 static void mapping_free(struct wdb_mapping *mapping, uint32_t keydirs)
@@ -96,8 +90,8 @@ int wdb_databases_make(struct wdb_store *store, uint32_t id,
     struct wdb_databases *databases = &store->databases;
     const uint32_t n = number_of(databases, id);
     wdb_assert(n < WDB_DATABASE_COUNT);
-    struct wdb_keydir *keydir = atomic_load_explicit(&databases->keydirs[n],
-                                                     memory_order_acquire);
+    struct wdb_keydir *keydir =
+        atomic_load_explicit(&databases->keydirs[n], memory_order_acquire);
     if (WDB_LIKELY(keydir != NULL)) {
         *out = keydir;
         return 0;
@@ -225,9 +219,8 @@ int wdb_databases_apply(struct wdb_store *store,
     return 0;
 }
 
-int wdb_databases_load(struct wdb_store *store,
-                       const struct wdb_record *record, wdb_position position,
-                       uint64_t size)
+int wdb_databases_load(struct wdb_store *store, const struct wdb_record *record,
+                       wdb_position position, uint64_t size)
 {
     struct wdb_databases *databases = &store->databases;
     uint32_t ids[WDB_DATABASE_COUNT], id_next;
@@ -330,9 +323,9 @@ static bool count_step(struct wdb_store *store, struct wdb_mapping *mapping)
     struct wdb_epoch *epoch = wdb_log_epoch(store->log);
     const int slot = wdb_epoch_enter(epoch);
     for (int i = 0; i < BURY_STEP_COUNT; i++) {
-        mapping->cursor = wdb_keydir_scan(mapping->keydirs[mapping->counting],
-                                          mapping->cursor, count_garbage,
-                                          store);
+        mapping->cursor =
+            wdb_keydir_scan(mapping->keydirs[mapping->counting],
+                            mapping->cursor, count_garbage, store);
         if (mapping->cursor == 0) {
             mapping->counting++;
             break;

@@ -62,7 +62,7 @@ struct wdb_databases {
 };
 
 /* The initial mapping: number n has id n. */
-WDB_MUST_CHECK int wdb_databases_init(struct wdb_store *store);
+void wdb_databases_init(struct wdb_store *store);
 /* Free all keydirs, those in the graveyard included. */
 void wdb_databases_release(struct wdb_store *store);
 /* The keydir of a mapped id, made if there is none. ENOMEM. */

@@ -32,8 +32,7 @@ static struct wdb_link **bucket_at(const struct wdb_links *links,
 /* Smallest power of two that is not below the number of buckets. */
 static uint64_t line_size(const struct wdb_links *links)
 {
-    uint64_t size = UINT64_C(1)
-                    << (63 - __builtin_clzll(links->bucket_count));
+    uint64_t size = UINT64_C(1) << (63 - __builtin_clzll(links->bucket_count));
     return size < links->bucket_count ? size * 2 : size;
 }
 

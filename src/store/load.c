@@ -100,18 +100,17 @@ static int load_mapping(struct wdb_load *load)
         if (source->databases_offset == 0) {
             continue;
         }
-        const wdb_position position = wdb_position_make(
-            source->segment->slot, source->databases_offset);
+        const wdb_position position =
+            wdb_position_make(source->segment->slot, source->databases_offset);
         if (found) {
-            wdb_store_account(store, position,
-                              (int64_t)source->databases_size);
+            wdb_store_account(store, position, (int64_t)source->databases_size);
             continue;
         }
         struct wdb_record record;
         uint64_t size;
-        int rc = wdb_record_decode(
-            wdb_log_resolve(store->log, position, NULL),
-            source->databases_size, true, &record, &size);
+        int rc =
+            wdb_record_decode(wdb_log_resolve(store->log, position, NULL),
+                              source->databases_size, true, &record, &size);
         if (rc == 0) {
             rc = wdb_databases_load(store, &record, position, size);
         }
@@ -148,8 +147,7 @@ static int attach_headers(struct wdb_load *load)
     struct wdb_store *store = load->store;
     for (uint32_t i = 0; i < load->thread_count; i++) {
         for (size_t k = 0; k < load->workers[i].header_count; k++) {
-            const struct wdb_load_header *header =
-                &load->workers[i].headers[k];
+            const struct wdb_load_header *header = &load->workers[i].headers[k];
             const struct wdb_keydir *keydir =
                 wdb_store_keydir(store, header->record.database);
             struct wdb_item item;

@@ -17,7 +17,7 @@
 #include "store/store_internal.h"
 
 #define WDB_LOAD_THREADS_MAX 16
-#define WDB_LOAD_IDS_MAX 8
+#define WDB_LOAD_IDS_MAX     8
 
 /* A segment, and what stands for its records. */
 struct wdb_load_source {

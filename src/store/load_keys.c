@@ -86,8 +86,8 @@ static int apply_element(struct wdb_load_worker *worker,
     struct wdb_item old;
     bool existed;
     record_of(item, &record);
-    const int rc = wdb_object_load(store, &record, position, item->size, &old,
-                                   &existed);
+    const int rc =
+        wdb_object_load(store, &record, position, item->size, &old, &existed);
     if (rc == 0 && existed) {
         wdb_store_account(store, old.position, (int64_t)old.record_size);
     }
@@ -124,8 +124,7 @@ static int take_item(struct wdb_load_worker *worker, struct group *group,
     }
     const uint64_t hash = wdb_store_hash(store, item->key);
     if (item->kind == WDB_RECORD_DATABASES ||
-        wdb_stripe_of(hash, store->stripe_count) %
-                worker->load->thread_count !=
+        wdb_stripe_of(hash, store->stripe_count) % worker->load->thread_count !=
             worker->number) {
         return 0;
     }

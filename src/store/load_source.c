@@ -67,8 +67,8 @@ static int scan_segment(struct wdb_load *load, struct wdb_load_source *source)
     };
     wdb_hint_encoder_init(&scan.encoder, source->segment->header.salt);
     uint64_t offset = 0;
-    int rc = wdb_log_scan(store->log, source->segment, on_record, &scan,
-                          &offset);
+    int rc =
+        wdb_log_scan(store->log, source->segment, on_record, &scan, &offset);
     if (rc == SCAN_ENOUGH) {
         rc = 0;
     }

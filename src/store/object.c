@@ -11,7 +11,7 @@
 /* --- the registry ----------------------------------------------------------
  */
 
-int wdb_registry_init(struct wdb_store *store)
+void wdb_registry_init(struct wdb_store *store)
 {
     struct wdb_registry *registry = &store->objects;
     for (uint32_t i = 0; i < WDB_OBJECT_SHARD_COUNT; i++) {
@@ -22,7 +22,6 @@ int wdb_registry_init(struct wdb_store *store)
     pthread_mutex_init(&registry->id_mutex, NULL);
     atomic_init(&registry->grave_count, 0);
     atomic_init(&registry->count, 0);
-    return 0;
 }
 
 static void object_free(struct wdb_object *object)
@@ -347,9 +346,9 @@ static int change(struct wdb_store *store, struct wdb_object *object,
                        : wdb_keydir_put(object->elements, hash, record->key,
                                         item, old_out, existed_out);
     }
-    *existed_out = object->elements != NULL &&
-                   wdb_keydir_delete(object->elements, hash, record->key,
-                                     old_out);
+    *existed_out =
+        object->elements != NULL &&
+        wdb_keydir_delete(object->elements, hash, record->key, old_out);
     return 0;
 }
 
@@ -414,6 +413,70 @@ uint64_t wdb_store_element_count(struct wdb_store *store,
     return object == NULL || object->elements == NULL
                ? 0
                : wdb_keydir_count(object->elements);
+}
+
+uint64_t wdb_store_scan_elements(struct wdb_store *store,
+                                 struct wdb_object_id id, uint64_t cursor,
+                                 wdb_keydir_cb callback, void *context)
+{
+    const struct wdb_object *object = wdb_registry_find(store, id);
+    return object == NULL || object->elements == NULL
+               ? 0
+               : wdb_keydir_scan(object->elements, cursor, callback, context);
+}
+
+/* --- ids -------------------------------------------------------------------
+ */
+
+/* Ids that are reserved at a time, and stock at which more are. */
+#define ID_RESERVE_COUNT ((uint64_t)1 << 16)
+
+/* Reserve ids until the stock is at least `count`. Under id_mutex. */
+static int stock_ids(struct wdb_store *store, uint64_t count)
+{
+    struct wdb_registry *registry = &store->objects;
+    if (registry->id_end == 0) {
+        registry->id_next = registry->id_end =
+            wdb_log_object_counter(store->log) + 1;
+    }
+    if (registry->id_end - registry->id_next >= count) {
+        return 0;
+    }
+    const uint64_t end = registry->id_end + ID_RESERVE_COUNT;
+    const int rc = wdb_log_reserve_objects(store->log, end - 1);
+    if (rc == 0) {
+        registry->id_end = end;
+    }
+    return rc;
+}
+
+int wdb_store_new_object(struct wdb_store *store, struct wdb_object_id *out)
+{
+    struct wdb_registry *registry = &store->objects;
+    pthread_mutex_lock(&registry->id_mutex);
+    const int rc = stock_ids(store, 1);
+    if (rc == 0) {
+        *out = (struct wdb_object_id){
+            .term = 1,
+            .counter = registry->id_next++,
+        };
+    }
+    pthread_mutex_unlock(&registry->id_mutex);
+    return rc;
+}
+
+bool wdb_objects_stock(struct wdb_store *store)
+{
+    struct wdb_registry *registry = &store->objects;
+    bool done = false;
+    pthread_mutex_lock(&registry->id_mutex);
+    /* Nothing before the first object is made. */
+    if (registry->id_end != 0 &&
+        registry->id_end - registry->id_next < ID_RESERVE_COUNT / 2) {
+        done = stock_ids(store, ID_RESERVE_COUNT / 2) == 0;
+    }
+    pthread_mutex_unlock(&registry->id_mutex);
+    return done;
 }
 
 /* --- load ------------------------------------------------------------------

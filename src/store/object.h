@@ -43,8 +43,8 @@ struct wdb_object {
     struct wdb_object_id id;
     struct wdb_object_name *name; /* changes under stripe and shard; NULL: no
                                      header was seen yet (load) */
-    struct wdb_keydir *elements;            /* NULL until there is one */
-    uint32_t drops;                 /* undos that hold it as dropped */
+    struct wdb_keydir *elements;  /* NULL until there is one */
+    uint32_t drops;               /* undos that hold it as dropped */
     bool attached;
     uint64_t cursor;         /* graveyard: how far garbage is counted */
     struct wdb_object *next; /* graveyard */
@@ -63,7 +63,7 @@ struct wdb_registry {
     uint64_t id_next, id_end; /* ids that may be given out */
 };
 
-WDB_MUST_CHECK int wdb_registry_init(struct wdb_store *store);
+void wdb_registry_init(struct wdb_store *store);
 /* Frees all objects. The stripes' tables are released here, too. */
 void wdb_registry_release(struct wdb_store *store);
 /* Shard that an id is in. */
@@ -112,8 +112,7 @@ void wdb_object_revert(struct wdb_store *store, struct wdb_undo *undo,
 WDB_MUST_CHECK int wdb_object_load(struct wdb_store *store,
                                    const struct wdb_record *record,
                                    wdb_position position, uint64_t size,
-                                   struct wdb_item *old_out,
-                                   bool *existed_out);
+                                   struct wdb_item *old_out, bool *existed_out);
 /* A header turned out to be live. One thread. ENOMEM. */
 WDB_MUST_CHECK int wdb_object_load_header(struct wdb_store *store,
                                           const struct wdb_record *record,
@@ -121,6 +120,9 @@ WDB_MUST_CHECK int wdb_object_load_header(struct wdb_store *store,
 /* All headers are known: drop the objects without one. One thread. */
 void wdb_objects_loaded(struct wdb_store *store);
 
+/* Keep ids in stock, so that nobody has to wait for them. True if more were
+ * reserved. Background thread. */
+bool wdb_objects_stock(struct wdb_store *store);
 /* Count some garbage of, or free, a dropped object. True if there was any. */
 bool wdb_objects_bury(struct wdb_store *store);
 

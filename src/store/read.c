@@ -103,12 +103,11 @@ bool wdb_store_fetch_begin(struct wdb_store *store, const struct wdb_item *item,
 int wdb_store_fetch(struct wdb_store *store, struct wdb_fetch *fetch)
 {
     const uint64_t begin = store->env->ops->monotonic_ns(store->env);
-    const int rc = wdb_log_fetch(store->log, fetch->segment, fetch->offset,
-                                 fetch->size);
+    const int rc =
+        wdb_log_fetch(store->log, fetch->segment, fetch->offset, fetch->size);
     wdb_segment_drop(fetch->segment);
     fetch->segment = NULL;
-    atomic_fetch_add_explicit(&store->cold_read_count, 1,
-                              memory_order_relaxed);
+    atomic_fetch_add_explicit(&store->cold_read_count, 1, memory_order_relaxed);
     atomic_fetch_add_explicit(&store->cold_read_ns,
                               store->env->ops->monotonic_ns(store->env) - begin,
                               memory_order_relaxed);

@@ -69,8 +69,7 @@ static bool options_are_sound(const struct wdb_store_options *options)
 }
 
 /* Everything that needs no log. */
-static int make(const struct wdb_store_options *options,
-                struct wdb_store **out)
+static int make(const struct wdb_store_options *options, struct wdb_store **out)
 {
     if (!options_are_sound(options)) {
         return WALKERDB_EINVALID;

@@ -127,6 +127,28 @@ WDB_MUST_CHECK int wdb_store_fetch(struct wdb_store *store,
  * wdb_store_read find staged records by this registration: one staging buffer
  * a thread at a time. */
 
+/* --- collections (the stripe of the header's key is held) ------------------- */
+/* Where the record of a member of an object is; read it like any other. */
+bool wdb_store_find_element(struct wdb_store *store, struct wdb_object_id id,
+                            struct wdb_slice member, struct wdb_item *out);
+uint64_t wdb_store_element_count(struct wdb_store *store,
+                                 struct wdb_object_id id);
+/* Visit a bucket of elements, as wdb_keydir_scan; cursor 0 begins and ends. */
+uint64_t wdb_store_scan_elements(struct wdb_store *store,
+                                 struct wdb_object_id id, uint64_t cursor,
+                                 wdb_keydir_cb callback, void *context);
+/*
+ * An id for a new object, never given out before, not even by a process that
+ * crashed. Seldom waits for the disk (the background keeps ids in stock). EIO,
+ * ENOSPACE.
+ *
+ * In a batch the header (PUT with WDB_RECORD_OBJECT) stands before the elements
+ * of a new object; to rename one, put the header under the new key first, then
+ * delete the old key. Overwriting or deleting a header drops all elements.
+ */
+WDB_MUST_CHECK int wdb_store_new_object(struct wdb_store *store,
+                                        struct wdb_object_id *out);
+
 /* --- writing ------------------------------------------------------------------ */
 /*
  * Append the batch as one, apply what is not applied yet, fix up what is.

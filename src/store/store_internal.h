@@ -62,7 +62,7 @@ struct wdb_store {
     struct wdb_undo_block *undo_oldest, *undo_newest;
     _Atomic uint64_t undo_memory;
     pthread_mutex_t reserve_mutex;
-    void *reserve; /* memory for an undo that finds none */
+    void *reserve;                     /* memory for an undo that finds none */
     _Atomic uint64_t truncation_count; /* of this process */
 
     struct wdb_merge *merge;
@@ -80,8 +80,7 @@ static inline void wdb_stripe_check_held(const struct wdb_store *store,
                                          uint64_t hash)
 {
 #ifdef WDB_DEBUG
-    wdb_assert(
-        store->stripes[wdb_stripe_of(hash, store->stripe_count)].held);
+    wdb_assert(store->stripes[wdb_stripe_of(hash, store->stripe_count)].held);
 #else
     (void)store;
     (void)hash;
