@@ -17,6 +17,7 @@
 #include "base/number.h"
 #include "base/ticks.h"
 #include "cmd/executor.h"
+#include "cmd/handlers.h"
 #include "cmd/monitor.h"
 #include "cmd/transaction.h"
 
@@ -296,6 +297,8 @@ static void begin(struct wdb_call *call)
     struct wdb_session *session = call->session;
     const struct wdb_store *store = wdb_db_store(call->context->db);
     txn->database = session->database;
+    txn->no_touch = (session->flags & WDB_SESSION_NO_TOUCH) != 0 &&
+                    call->command->handler != wdb_cmd_touch;
     bool exec = call->command->handler == wdb_cmd_exec;
     if ((call->command->flags & WDB_CMD_ALL_STRIPES) ||
         (exec && session->multi != NULL && session->multi->all_stripes)) {
@@ -336,6 +339,23 @@ static void collect_cold(struct wdb_call *call)
     }
 }
 
+/* What the command did to the keyspace, for INFO. */
+static void count_effects(const struct wdb_call *call)
+{
+    const struct wdb_txn *txn = call->txn;
+    struct wdb_stats_worker *stats =
+        wdb_executor_stats(call->session->executor);
+    if (txn->hits > 0) {
+        wdb_stats_add(stats, WDB_STATS_HITS, txn->hits);
+    }
+    if (txn->misses > 0) {
+        wdb_stats_add(stats, WDB_STATS_MISSES, txn->misses);
+    }
+    if (txn->dirty > 0 && !call->failed) {
+        wdb_stats_add(stats, WDB_STATS_DIRTY, txn->dirty);
+    }
+}
+
 /* Locks, handler, commit. */
 static enum wdb_dispatch_result execute(struct wdb_call *call)
 {
@@ -366,6 +386,7 @@ static enum wdb_dispatch_result execute(struct wdb_call *call)
             answer_code(call, code);
         }
     }
+    count_effects(call);
     if (session->depends < txn->depends) {
         session->depends = txn->depends;
     }

@@ -10,6 +10,7 @@
 #define WDB_DB_DB_H
 
 #include "store/store.h"
+#include "type/value_io.h"
 
 struct wdb_db;
 struct wdb_watcher;
@@ -41,8 +42,9 @@ struct wdb_txn {
     bool staged;       /* inside EXEC: earlier commands are staged */
     bool wait;         /* reads may wait for the disk (retry, library) */
     bool active;
-    bool all;  /* every stripe is held */
-    bool cold; /* a read found its value cold: undo, fetch, retry */
+    bool all;      /* every stripe is held */
+    bool no_touch; /* CLIENT NO-TOUCH: reads are no use of a key */
+    bool cold;     /* a read found its value cold: undo, fetch, retry */
     struct wdb_fetch *fetches; /* what to fetch; malloc'ed */
     uint32_t fetch_count, fetch_capacity;
     uint64_t hits, misses, expired; /* of this transaction */
@@ -72,7 +74,7 @@ struct wdb_key;
  * key's stripe is held). For the other keys of a command that found one cold;
  * the one that was found is there already. Bounded by
  * WDB_FETCH_COUNT_MAX; more are left for the next time. */
-#define WDB_FETCH_COUNT_MAX 1024
+#define WDB_FETCH_COUNT_MAX 65536
 void wdb_txn_want(struct wdb_txn *txn, const struct wdb_key *key);
 /* Take what is to be fetched out of an aborted transaction: a malloc'ed array,
  * whose references wdb_store_fetch drops. txn->cold is false afterwards. */
@@ -93,11 +95,35 @@ static inline struct wdb_key wdb_key(const struct wdb_store *store,
     return (struct wdb_key){.name = name, .hash = wdb_store_hash(store, name)};
 }
 
+/* What a look at a key leaves behind. */
+enum wdb_find_mode {
+    WDB_FIND_READ,  /* counts as hit or miss, and as use of the key */
+    WDB_FIND_PEEK,  /* nothing */
+    WDB_FIND_COUNT, /* hit or miss: TTL, TYPE, EXISTS */
+    WDB_FIND_WRITE, /* use: commands that write */
+};
 /* True if there and not past its time. An expired key is deleted on the way
- * (staged, `depends` follows). Counts hits and misses unless peek. */
-bool wdb_db_find(struct wdb_txn *txn, const struct wdb_key *key, bool peek,
-                 struct wdb_item *out);
-/* find + the record. ENOTFOUND; EAGAIN (txn->cold is set: the dispatcher aborts
+ * (staged, `depends` follows). */
+bool wdb_db_find(struct wdb_txn *txn, const struct wdb_key *key,
+                 enum wdb_find_mode mode, struct wdb_item *out);
+/* The record of an item that was found (or of an element of its object), as
+ * wdb_db_get gives it. Its slices are valid until something is staged. */
+WDB_MUST_CHECK int wdb_db_read(struct wdb_txn *txn, const struct wdb_item *item,
+                               struct wdb_value *value_out);
+/* How the types read and write under a key: io is filled in, and like `access`
+ * valid as long as txn and key are. */
+struct wdb_db_access {
+    struct wdb_txn *txn;
+    const struct wdb_key *key;
+};
+void wdb_db_value_io(struct wdb_db_access *access, struct wdb_value_io *io_out);
+/*
+ * Seconds since the key was used. An estimate from below: keys share counters,
+ * so a busy server answers small numbers; after a restart all keys were used at
+ * the start.
+ */
+uint64_t wdb_db_idle_s(const struct wdb_txn *txn, const struct wdb_key *key);
+/* find (READ) + the record. ENOTFOUND; EAGAIN (txn->cold is set: the dispatcher aborts
  * the transaction, fetches and calls the handler again); EIO, ECORRUPT. */
 WDB_MUST_CHECK int wdb_db_get(struct wdb_txn *txn, const struct wdb_key *key,
                               struct wdb_item *item_out,

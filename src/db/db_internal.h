@@ -6,6 +6,8 @@
 
 #include "db/db.h"
 
+#define WDB_USED_COUNT ((uint32_t)1 << 14)
+
 struct wdb_watch_table; /* watch.c */
 
 struct wdb_db {
@@ -16,6 +18,9 @@ struct wdb_db {
     _Atomic uint32_t expire_stripe; /* where the last expire step ended */
     _Atomic bool expire_enabled;
     _Atomic uint64_t expired_count;
+    uint32_t started_s;
+    /* When a key was used last, in seconds, by some bits of its hash. */
+    _Atomic uint32_t used_s[WDB_USED_COUNT];
 };
 
 /* Stripes of all watchers, one list head each. ENOMEM. */

@@ -37,6 +37,7 @@ int wdb_db_open(const struct wdb_db_options *options, struct wdb_db **out,
         return code;
     }
     db->log = wdb_store_log(db->store);
+    db->started_s = (uint32_t)(wdb_log_time_ms(db->log) / 1000);
     *out = db;
     return 0;
 }
@@ -84,8 +85,33 @@ static void delete_expired(struct wdb_txn *txn, const struct wdb_key *key)
     }
 }
 
-bool wdb_db_find(struct wdb_txn *txn, const struct wdb_key *key, bool peek,
-                 struct wdb_item *out)
+/* The low bits of a hash are its stripe, the high ones its tag. */
+static uint32_t used_slot(uint64_t hash)
+{
+    return (uint32_t)(hash >> 24) & (WDB_USED_COUNT - 1);
+}
+
+static void note_use(const struct wdb_txn *txn, uint64_t hash)
+{
+    _Atomic uint32_t *used = &txn->db->used_s[used_slot(hash)];
+    const uint32_t now_s = (uint32_t)(txn->now_ms / 1000);
+    /* Mostly it says so already: then the line stays shared. */
+    if (atomic_load_explicit(used, memory_order_relaxed) != now_s) {
+        atomic_store_explicit(used, now_s, memory_order_relaxed);
+    }
+}
+
+uint64_t wdb_db_idle_s(const struct wdb_txn *txn, const struct wdb_key *key)
+{
+    uint32_t used = atomic_load_explicit(&txn->db->used_s[used_slot(key->hash)],
+                                         memory_order_relaxed);
+    used = used < txn->db->started_s ? txn->db->started_s : used;
+    const uint64_t now_s = txn->now_ms / 1000;
+    return now_s > used ? now_s - used : 0;
+}
+
+bool wdb_db_find(struct wdb_txn *txn, const struct wdb_key *key,
+                 enum wdb_find_mode mode, struct wdb_item *out)
 {
     struct wdb_item item;
     bool found = wdb_store_find(txn->store, database_id(txn), key->hash,
@@ -95,33 +121,78 @@ bool wdb_db_find(struct wdb_txn *txn, const struct wdb_key *key, bool peek,
         delete_expired(txn, key);
         found = false;
     }
-    if (!peek) {
+    if (mode == WDB_FIND_READ || mode == WDB_FIND_COUNT) {
         txn->hits += found;
         txn->misses += !found;
     }
     if (found) {
+        if ((mode == WDB_FIND_READ || mode == WDB_FIND_WRITE) &&
+            WDB_LIKELY(!txn->no_touch)) {
+            note_use(txn, key->hash);
+        }
         *out = item;
     }
     return found;
+}
+
+int wdb_db_read(struct wdb_txn *txn, const struct wdb_item *item,
+                struct wdb_value *value_out)
+{
+    int code = txn->wait ? wdb_store_read_wait(txn->store, item, value_out)
+                         : wdb_store_read(txn->store, item, value_out);
+    if (WDB_UNLIKELY(code == WALKERDB_EAGAIN)) {
+        wdb_txn_note_cold(txn, item);
+    }
+    return code;
 }
 
 int wdb_db_get(struct wdb_txn *txn, const struct wdb_key *key,
                struct wdb_item *item_out, struct wdb_value *value_out)
 {
     struct wdb_item item;
-    if (!wdb_db_find(txn, key, false, &item)) {
+    if (!wdb_db_find(txn, key, WDB_FIND_READ, &item)) {
         return WALKERDB_ENOTFOUND;
     }
-    int code = txn->wait ? wdb_store_read_wait(txn->store, &item, value_out)
-                         : wdb_store_read(txn->store, &item, value_out);
-    if (WDB_UNLIKELY(code == WALKERDB_EAGAIN)) {
-        wdb_txn_note_cold(txn, &item);
-        return code;
-    }
+    const int code = wdb_db_read(txn, &item, value_out);
     if (code == 0) {
         *item_out = item;
     }
     return code;
+}
+
+static int io_read(void *context, const struct wdb_item *item,
+                   struct wdb_value *out)
+{
+    const struct wdb_db_access *access = context;
+    return wdb_db_read(access->txn, item, out);
+}
+
+static void io_want(void *context, const struct wdb_item *item)
+{
+    const struct wdb_db_access *access = context;
+    wdb_txn_note_cold(access->txn, item);
+}
+
+static int io_emit(void *context, const struct wdb_record *record)
+{
+    const struct wdb_db_access *access = context;
+    if (record->kind == WDB_RECORD_PUT) {
+        struct wdb_record copy = *record;
+        copy.key = access->key->name;
+        return wdb_db_put_record(access->txn, access->key, &copy);
+    }
+    return wdb_db_put_record(access->txn, access->key, record);
+}
+
+void wdb_db_value_io(struct wdb_db_access *access, struct wdb_value_io *io_out)
+{
+    *io_out = (struct wdb_value_io){
+        .store = access->txn->store,
+        .read = io_read,
+        .want = io_want,
+        .emit = io_emit,
+        .context = access,
+    };
 }
 
 int wdb_db_put(struct wdb_txn *txn, const struct wdb_key *key,
@@ -136,6 +207,7 @@ int wdb_db_put(struct wdb_txn *txn, const struct wdb_key *key,
         .value = value,
     };
     txn->dirty++;
+    note_use(txn, key->hash);
     return wdb_batch_add(&txn->batch, &record, key->hash);
 }
 
@@ -145,6 +217,7 @@ int wdb_db_put_record(struct wdb_txn *txn, const struct wdb_key *key,
     struct wdb_record copy = *record;
     copy.database = database_id(txn);
     txn->dirty++;
+    note_use(txn, key->hash);
     return wdb_batch_add(&txn->batch, &copy, key->hash);
 }
 

@@ -208,7 +208,7 @@ int wdb_watcher_add(struct wdb_watcher *watcher, struct wdb_txn *txn,
     }
     struct wdb_item item;
     uint64_t expired = txn->expired;
-    (void)wdb_db_find(txn, key, true, &item);
+    (void)wdb_db_find(txn, key, WDB_FIND_PEEK, &item);
     *watch = (struct watch){
         .watcher = watcher,
         .hash = key->hash,
