@@ -160,8 +160,7 @@ const uint8_t *wdb_log_resolve(struct wdb_log *log, wdb_position position,
                                struct wdb_segment **segment_out)
 {
     struct wdb_segment *segment =
-        atomic_load_explicit(&log->slots[wdb_position_slot(position)],
-                             memory_order_acquire);
+        wdb_slots_get(log, wdb_position_slot(position));
     const uint64_t offset = wdb_position_offset(position);
     wdb_assert(segment != NULL);
     for (;;) {
@@ -188,8 +187,7 @@ const uint8_t *wdb_log_resolve(struct wdb_log *log, wdb_position position,
 const void *wdb_log_peek(struct wdb_log *log, wdb_position position)
 {
     struct wdb_segment *segment =
-        atomic_load_explicit(&log->slots[wdb_position_slot(position)],
-                             memory_order_acquire);
+        wdb_slots_get(log, wdb_position_slot(position));
     const uint64_t offset = wdb_position_offset(position);
     if (segment == NULL ||
         offset >=

@@ -84,14 +84,11 @@ static int log_new(const struct wdb_log_options *options, struct wdb_log **out)
     wdb_residency_clock_init(&log->residency_clock,
                              log->env->ops->monotonic_ns(log->env));
     log->dir = strdup(options->dir);
-    /* 8 MiB of addresses; what is not used stays unbacked. */
-    log->slots = calloc(WDB_SLOT_COUNT_MAX, sizeof(*log->slots));
-    int rc = log->dir == NULL || log->slots == NULL ? WALKERDB_ENOMEM : 0;
+    int rc = log->dir == NULL ? WALKERDB_ENOMEM : 0;
     if (rc == 0) {
         rc = wdb_epoch_new(&log->epoch);
     }
     if (rc != 0) {
-        free(log->slots);
         free(log->dir);
         release_locks(log);
         free(log);
@@ -121,7 +118,9 @@ static void log_free(struct wdb_log *log)
     }
     wdb_manifest_release(&log->manifest);
     free(log->order);
-    free(log->slots);
+    for (size_t i = 0; i < WDB_COUNT(log->slots); i++) {
+        free(atomic_load(&log->slots[i]));
+    }
     free(log->dir);
     release_locks(log);
     free(log);

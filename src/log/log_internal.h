@@ -62,6 +62,12 @@ struct wdb_open_entry {
     uint32_t payload_crc;
 };
 
+/* A leaf of the table of slots. */
+#define WDB_SLOTS_SIZE 1024
+struct wdb_slots {
+    _Atomic(struct wdb_segment *) items[WDB_SLOTS_SIZE];
+};
+
 struct wdb_log {
     struct wdb_log_options options;
     struct wdb_env *env;
@@ -126,8 +132,8 @@ struct wdb_log {
     struct wdb_segment **order; /* in the manifest's order */
     size_t order_count, order_capacity;
     uint32_t slot_hint;
-    uint32_t slot_end; /* slots at or above it were never used */
-    _Atomic(struct wdb_segment *) *slots; /* WDB_SLOT_COUNT_MAX */
+    /* By slot: leaves are made when needed, and stay. */
+    _Atomic(struct wdb_slots *) slots[WDB_SLOT_COUNT_MAX / WDB_SLOTS_SIZE];
 
     pthread_mutex_t pool_lock;
     struct wdb_block *pool;
@@ -225,7 +231,19 @@ void wdb_sync_stop_thread(struct wdb_log *log);
 
 /* --- table.c --------------------------------------------------------------- */
 
-/* Give the segment a slot. EBUSY: none is left. */
+/* The segment in this slot, NULL if there is none. Inside the epoch. */
+static inline struct wdb_segment *wdb_slots_get(struct wdb_log *log,
+                                                uint32_t slot)
+{
+    struct wdb_slots *leaf = atomic_load_explicit(
+        &log->slots[slot / WDB_SLOTS_SIZE], memory_order_acquire);
+    return WDB_LIKELY(leaf != NULL)
+               ? atomic_load_explicit(&leaf->items[slot % WDB_SLOTS_SIZE],
+                                      memory_order_acquire)
+               : NULL;
+}
+
+/* Give the segment a slot. EBUSY: none is left; ENOMEM. */
 WDB_MUST_CHECK int wdb_slots_add(struct wdb_log *log,
                                  struct wdb_segment *segment);
 /* Empty its slot; its reference is dropped once no reader can have it. */

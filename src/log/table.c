@@ -8,23 +8,46 @@
 
 #include "log/log_internal.h"
 
+/* The leaf of this slot, NULL without memory. Under table. */
+static struct wdb_slots *leaf_of(struct wdb_log *log, uint32_t slot)
+{
+    _Atomic(struct wdb_slots *) *root = &log->slots[slot / WDB_SLOTS_SIZE];
+    struct wdb_slots *leaf = atomic_load_explicit(root, memory_order_relaxed);
+    if (leaf == NULL) {
+        leaf = calloc(1, sizeof(*leaf));
+        atomic_store_explicit(root, leaf, memory_order_release);
+    }
+    return leaf;
+}
+
+/* Slots are used in turn, so that a stale position finds an empty one rather
+ * than another segment; but as long as half of a leaf is free, no other leaf
+ * is begun. */
+static uint32_t slot_after(uint32_t slot, uint32_t passed)
+{
+    const uint32_t next = slot + 1;
+    if (next % WDB_SLOTS_SIZE == 0 && passed < WDB_SLOTS_SIZE / 2) {
+        return next - WDB_SLOTS_SIZE;
+    }
+    return next;
+}
+
 int wdb_slots_add(struct wdb_log *log, struct wdb_segment *segment)
 {
     const uint32_t slot_count = WDB_SLOT_STAGED;
     int rc = WALKERDB_EBUSY;
     pthread_mutex_lock(&log->table);
-    for (uint32_t i = 0; i < slot_count; i++) {
+    for (uint32_t i = 0; i < slot_count && rc == WALKERDB_EBUSY; i++) {
         const uint32_t slot = (log->slot_hint + i) % slot_count;
-        if (atomic_load_explicit(&log->slots[slot], memory_order_relaxed) ==
-            NULL) {
+        struct wdb_slots *leaf = leaf_of(log, slot);
+        if (leaf == NULL) {
+            rc = WALKERDB_ENOMEM;
+        } else if (wdb_slots_get(log, slot) == NULL) {
             segment->slot = slot;
-            atomic_store_explicit(&log->slots[slot], segment,
+            atomic_store_explicit(&leaf->items[slot % WDB_SLOTS_SIZE], segment,
                                   memory_order_release);
-            /* Slots are used in turn, so that a stale position finds an empty
-             * one rather than another segment. */
-            log->slot_hint = (slot + 1) % slot_count;
+            log->slot_hint = slot_after(slot, i);
             rc = 0;
-            break;
         }
     }
     pthread_mutex_unlock(&log->table);
@@ -39,8 +62,9 @@ static void drop_after_readers(struct wdb_epoch_retired *retired)
 void wdb_slots_remove(struct wdb_log *log, struct wdb_segment *segment)
 {
     pthread_mutex_lock(&log->table);
-    wdb_assert(atomic_load(&log->slots[segment->slot]) == segment);
-    atomic_store_explicit(&log->slots[segment->slot], NULL,
+    struct wdb_slots *leaf = leaf_of(log, segment->slot);
+    wdb_assert(wdb_slots_get(log, segment->slot) == segment);
+    atomic_store_explicit(&leaf->items[segment->slot % WDB_SLOTS_SIZE], NULL,
                           memory_order_release);
     pthread_mutex_unlock(&log->table);
     wdb_epoch_retire(log->epoch, &segment->retired, drop_after_readers);
@@ -82,9 +106,7 @@ void wdb_slots_splice(struct wdb_log *log, size_t at, size_t old_count,
 
 struct wdb_segment *wdb_log_segment(struct wdb_log *log, uint32_t slot)
 {
-    return slot < WDB_SLOT_STAGED
-               ? atomic_load_explicit(&log->slots[slot], memory_order_acquire)
-               : NULL;
+    return slot < WDB_SLOT_STAGED ? wdb_slots_get(log, slot) : NULL;
 }
 
 int wdb_log_segments(struct wdb_log *log, struct wdb_segment ***out,

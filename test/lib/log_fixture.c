@@ -70,7 +70,7 @@ int log_fixture_append(struct wdb_log *log, uint64_t number, uint32_t count,
     return rc;
 }
 
-static bool record_is(const struct wdb_record *record, uint64_t number)
+bool log_fixture_is(const struct wdb_record *record, uint64_t number)
 {
     char key[32];
     const int size =
@@ -102,7 +102,7 @@ static int note_record(void *context, const struct wdb_record *record,
     } else if (number != found->last + 1) {
         found->in_order = false;
     }
-    if (!record_is(record, number) || record->index < found->index_last) {
+    if (!log_fixture_is(record, number) || record->index < found->index_last) {
         found->in_order = false;
     }
     found->last = number;
@@ -140,7 +140,7 @@ bool log_fixture_resolves(struct wdb_log *log, wdb_position position,
     const uint8_t *data = wdb_log_resolve(log, position, NULL);
     const bool is =
         wdb_record_decode(data, value_size + 256, true, &record, &size) == 0 &&
-        record.value.size == value_size && record_is(&record, number);
+        record.value.size == value_size && log_fixture_is(&record, number);
     wdb_epoch_exit(wdb_log_epoch(log), slot);
     return is;
 }

@@ -19,6 +19,9 @@ void log_fixture_options(struct wdb_log_options *options, struct wdb_env *env,
 int log_fixture_append(struct wdb_log *log, uint64_t number, uint32_t count,
                        size_t value_size, struct wdb_log_place *out);
 
+/* True if this is record number n, with a value as it should be. */
+bool log_fixture_is(const struct wdb_record *record, uint64_t number);
+
 /* What a scan of the whole log found. */
 struct log_fixture_found {
     uint64_t count;       /* records */
