@@ -56,9 +56,10 @@ struct wdb_segment_header {
     uint64_t id;           /* also the file's name */
     uint64_t salt;         /* random; seeds the frames' checksums */
     uint64_t nonce;        /* of the database; as in the manifest */
-    uint64_t index_first;  /* log: index that its first entry has */
-    uint64_t size;         /* allocated bytes of the file */
-    uint32_t previous_crc; /* log: crc of the frame before its first entry */
+    uint64_t index_first;  /* log: of its first entry; 0: made ahead, and */
+    uint64_t size;         /* bytes of the file when it was made */
+    uint32_t previous_crc; /* not known yet, as the crc of the frame before:
+                              see the manifest */
     uint32_t crc;          /* CRC32C of the bytes before this field */
 };
 static_assert(sizeof(struct wdb_segment_header) == 64, "on disk");
