@@ -327,9 +327,6 @@ static int make_current(struct wdb_recovery *r)
 static int break_rules(struct wdb_recovery *r)
 {
     struct wdb_log *log = r->log;
-    if (r->must_cut && WDB_LOG_MUTATED(log, WDB_MUTATION_SKIP_CUT)) {
-        r->must_cut = false;
-    }
     if (r->must_cut && WDB_LOG_MUTATED(log, WDB_MUTATION_CUT_BEFORE_MANIFEST)) {
         return shorten(r, log->order[r->end_segment], r->end_offset);
     }

@@ -25,20 +25,18 @@ enum wdb_log_mutation {
     WDB_MUTATION_IGNORE_CHAIN = 1 << 7,
     /* recovery: payloads are not verified */
     WDB_MUTATION_IGNORE_PAYLOAD = 1 << 8,
-    /* recovery: goes on in a segment that has a torn tail, not zeroed */
-    WDB_MUTATION_SKIP_CUT = 1 << 9,
     /* recovery: the torn segment is cut before the manifest is durable */
-    WDB_MUTATION_CUT_BEFORE_MANIFEST = 1 << 10,
+    WDB_MUTATION_CUT_BEFORE_MANIFEST = 1 << 9,
     /* recovery: what was accepted is served without being synced */
-    WDB_MUTATION_SKIP_RECOVERY_SYNC = 1 << 11,
+    WDB_MUTATION_SKIP_RECOVERY_SYNC = 1 << 10,
     /* recovery: a bad entry is skipped, the next good one is accepted */
-    WDB_MUTATION_SKIP_BAD_ENTRY = 1 << 12,
+    WDB_MUTATION_SKIP_BAD_ENTRY = 1 << 11,
     /* failure: a failed sync is tried again as if nothing had happened */
-    WDB_MUTATION_RETRY_SYNC = 1 << 13,
+    WDB_MUTATION_RETRY_SYNC = 1 << 12,
     /* truncation: not recorded in the manifest */
-    WDB_MUTATION_SKIP_TRUNCATION = 1 << 14,
+    WDB_MUTATION_SKIP_TRUNCATION = 1 << 13,
     /* write: the watermark moves although the tail was not written */
-    WDB_MUTATION_SHORT_WRITE = 1 << 15,
+    WDB_MUTATION_SHORT_WRITE = 1 << 14,
 };
 
 #ifdef WDB_MUTATIONS

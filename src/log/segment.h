@@ -47,6 +47,8 @@ struct wdb_segment {
     _Atomic uint64_t bytes_dead; /* of records that nobody needs any more */
     _Atomic uint64_t bytes_tombstone; /* of records needed only as long as
                                          something older may be there */
+    _Atomic bool hinted;  /* store/: a hint of it is known to be there */
+    _Atomic bool damaged; /* store/: unreadable or corrupt: not merged */
     _Atomic uint32_t references;
     _Atomic bool doomed; /* unlink when the last reference goes */
     struct wdb_residency *residency;

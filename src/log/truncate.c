@@ -211,8 +211,8 @@ static int truncate_locked(struct wdb_log *log, uint64_t from)
     if (rc != 0) {
         wdb_manifest_release(&changed);
     } else if (WDB_LOG_MUTATED(log, WDB_MUTATION_SKIP_TRUNCATION)) {
-        wdb_manifest_release(&changed);
-        rc = WALKERDB_EUNSUPPORTED;
+        wdb_manifest_release(&log->manifest);
+        log->manifest = changed;
     } else {
         rc = wdb_catalog_store(log, &changed);
     }
