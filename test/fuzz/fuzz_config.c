@@ -40,22 +40,24 @@ static void check_reads_back(const struct wdb_config *config,
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static struct wdb_env *env;
-    struct wdb_config *config, *again;
+    static struct wdb_config *again;
+    struct wdb_config *config;
     char *message = NULL;
-    if (has_include(data, size) ||
-        (env == NULL && wdb_env_posix_new(&env) != 0) ||
-        wdb_config_new(env, &config) != 0) {
+    if (env == NULL &&
+        (wdb_env_posix_new(&env) != 0 || wdb_config_new(env, &again) != 0)) {
         return 0;
     }
-    wdb_assert(wdb_config_new(env, &again) == 0);
+    if (has_include(data, size) || wdb_config_new(env, &config) != 0) {
+        return 0;
+    }
     int code =
         wdb_config_load_text(config, "input", wdb_slice(data, size), &message);
     wdb_assert((code == 0) == (message == NULL));
-    if (code == 0) {
+    /* That costs far more than the rest: some inputs will do. */
+    if (code == 0 && size % 16 == 0) {
         check_reads_back(config, again);
     }
     free(message);
     wdb_config_free(config);
-    wdb_config_free(again);
     return 0;
 }
