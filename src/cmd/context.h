@@ -63,8 +63,14 @@ struct wdb_context {
     pthread_mutex_t registry_lock;
     struct wdb_list sessions; /* all, by registry_node */
     _Atomic uint32_t session_count;
-    struct wdb_background_save *save; /* cmd/backup.c */
+    struct wdb_background_save *save; /* cmd/backup.h */
+    uint64_t memory_startup; /* wdb_memory_used before the first session */
+    _Atomic uint64_t expired_base; /* expired keys at CONFIG RESETSTAT */
 };
+
+/* Compare used memory with maxmemory, for over_memory. For the timer of the
+ * main loop, some ten times a second. Thread: any. */
+void wdb_context_check_memory(struct wdb_context *context);
 
 /* The index that replies wait for, by the settings: appended, durable or (in a
  * cluster) committed. */

@@ -26,6 +26,10 @@ static void park_done(void *arg)
                               .protocol = session->protocol};
     struct wdb_output_mark mark = wdb_output_mark(&session->output);
     job->done(session, &reply, job->arg);
+    if (reply.error_count > 0) {
+        wdb_stats_error(wdb_executor_stats(session->executor),
+                        wdb_slice_str(reply.error_prefix));
+    }
     if (session->flags & (WDB_SESSION_REPLY_OFF | WDB_SESSION_REPLY_SKIP)) {
         wdb_output_rollback(&session->output, mark);
     }
@@ -42,9 +46,9 @@ void wdb_call_park(struct wdb_call *call, void (*work)(void *arg),
                    void *arg)
 {
     const struct wdb_context *context = call->context;
-    struct park_job *job = malloc(sizeof(*job));
+    struct park_job *job = call->in_exec ? NULL : malloc(sizeof(*job));
     if (job == NULL) {
-        work(arg); /* without memory for a job: here, and now */
+        work(arg); /* inside EXEC, or without memory: here, and now */
         done(call->session, call->reply, arg);
         return;
     }
