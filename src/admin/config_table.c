@@ -123,12 +123,14 @@ static unsigned least(unsigned a, unsigned b, unsigned c)
     return least_two < c ? least_two : c;
 }
 
-/* How many letters have to be put in, taken out or changed. */
-static unsigned edit_distance(struct wdb_slice a, const char *b)
+/* How many letters have to be put in, taken out or changed; UINT_MAX if it is
+ * more than `most` by the lengths alone. */
+static unsigned edit_distance(struct wdb_slice a, const char *b, unsigned most)
 {
     unsigned row[DISTANCE_NAME_MAX + 1];
     size_t size = strlen(b);
-    if (a.size > DISTANCE_NAME_MAX || size > DISTANCE_NAME_MAX) {
+    if (a.size > DISTANCE_NAME_MAX || size > DISTANCE_NAME_MAX ||
+        a.size > size + most || size > a.size + most) {
         return UINT_MAX;
     }
     for (unsigned j = 0; j <= size; j++) {
@@ -156,7 +158,7 @@ const char *wdb_config_nearest(struct wdb_slice name)
         const char *names[2] = {wdb_config_rows[id].name,
                                 wdb_config_rows[id].alias};
         for (int i = 0; i < 2 && names[i] != NULL; i++) {
-            unsigned distance = edit_distance(name, names[i]);
+            unsigned distance = edit_distance(name, names[i], best);
             if (distance < best || (nearest == NULL && distance == best)) {
                 best = distance;
                 nearest = names[i];
