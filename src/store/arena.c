@@ -9,6 +9,7 @@
  *   +----+------+------+--------+----------+
  *    kind linked
  *
+ * `previous` of the first one is not kept, so that taking it touches no other.
  * Free but not linked are the 1 to 3 units that no block fits into, and what is
  * free in the victim, the chunk that is being emptied.
  *
@@ -41,7 +42,7 @@
 #define PREVIOUS 2
 
 static_assert(sizeof(struct wdb_arena_chunk) % WDB_ARENA_UNIT == 0, "units");
-static_assert(WDB_ARENA_CHUNK_HEADER == 8, "told in arena.h");
+static_assert(WDB_ARENA_CHUNK_HEADER == 6, "told in arena.h");
 
 /* ---- directory and chunks ------------------------------------------------ */
 
@@ -54,6 +55,18 @@ static struct wdb_arena_chunk *chunk_at(const struct wdb_arena *arena,
                                         uint32_t slot)
 {
     return atomic_load_explicit(&directory_of(arena)->chunks[slot],
+                                memory_order_relaxed);
+}
+
+static struct wdb_arena_use *use_at(const struct wdb_arena *arena,
+                                    uint32_t slot)
+{
+    return &directory_of(arena)->uses[slot];
+}
+
+static uint32_t unit_count_at(const struct wdb_arena *arena, uint32_t slot)
+{
+    return atomic_load_explicit(&use_at(arena, slot)->unit_count,
                                 memory_order_relaxed);
 }
 
@@ -71,16 +84,21 @@ static int directory_grow(struct wdb_arena *arena)
 {
     struct wdb_arena_directory *old = directory_of(arena);
     uint32_t capacity = old == NULL ? DIRECTORY_FIRST : 2 * old->capacity;
-    size_t size = sizeof(*old) + capacity * sizeof(old->chunks[0]);
+    size_t size = sizeof(*old) +
+                  capacity * (sizeof(old->chunks[0]) + sizeof(old->uses[0]));
     struct wdb_arena_directory *new = malloc(size);
     if (new == NULL) {
         return WALKERDB_ENOMEM;
     }
     new->older = old;
     new->capacity = capacity;
+    new->uses = (struct wdb_arena_use *)(void *)&new->chunks[capacity];
     for (uint32_t i = 0; i < capacity; i++) {
-        atomic_init(&new->chunks[i],
-                    i < arena->slot_count ? chunk_at(arena, i) : NULL);
+        bool is_old = i < arena->slot_count;
+        atomic_init(&new->chunks[i], is_old ? chunk_at(arena, i) : NULL);
+        atomic_init(&new->uses[i].unit_count,
+                    is_old ? unit_count_at(arena, i) : 0);
+        new->uses[i].live_count = is_old ? use_at(arena, i)->live_count : 0;
     }
     arena->directory_size += size;
     atomic_store_explicit(&arena->directory, new, memory_order_release);
@@ -121,8 +139,9 @@ static int chunk_add(struct wdb_arena *arena, uint32_t unit_count,
     if (chunk == NULL) {
         return WALKERDB_ENOMEM;
     }
-    chunk->unit_count = unit_count;
-    chunk->live_count = 0;
+    use_at(arena, slot)->live_count = 0;
+    atomic_store_explicit(&use_at(arena, slot)->unit_count, unit_count,
+                          memory_order_relaxed);
     atomic_store_explicit(&directory_of(arena)->chunks[slot], chunk,
                           memory_order_release);
     if (slot == arena->slot_count) {
@@ -145,7 +164,7 @@ static void chunk_retire(struct wdb_arena *arena, uint32_t slot)
     atomic_store_explicit(&directory_of(arena)->chunks[slot], NULL,
                           memory_order_release);
     arena->chunk_count--;
-    arena->unit_count -= chunk->unit_count;
+    arena->unit_count -= unit_count_at(arena, slot);
     if (slot < arena->slot_free) {
         arena->slot_free = slot;
     }
@@ -204,19 +223,29 @@ void wdb_arena_release(struct wdb_arena *arena)
     wdb_arena_init(arena, NULL);
 }
 
+/*
+ * Chunk and number of units are two words. If the chunk is the same after the
+ * number was loaded, they belong together: a slot gets its next chunk only
+ * after it had none, and inside the epoch no other chunk has this address.
+ */
 const uint32_t *wdb_arena_peek(const struct wdb_arena *arena, wdb_ref ref)
 {
     struct wdb_arena_directory *directory =
         atomic_load_explicit(&arena->directory, memory_order_acquire);
-    if (directory == NULL || slot_of(ref) >= directory->capacity) {
+    uint32_t slot = slot_of(ref);
+    uint32_t unit = ref & (WDB_ARENA_CHUNK_UNITS - 1);
+    if (directory == NULL || slot >= directory->capacity) {
         return NULL;
     }
     struct wdb_arena_chunk *chunk =
-        atomic_load_explicit(&directory->chunks[slot_of(ref)],
+        atomic_load_explicit(&directory->chunks[slot], memory_order_acquire);
+    uint32_t unit_count =
+        atomic_load_explicit(&directory->uses[slot].unit_count,
                              memory_order_acquire);
-    uint32_t unit = ref & (WDB_ARENA_CHUNK_UNITS - 1);
     if (chunk == NULL || unit < WDB_ARENA_CHUNK_HEADER ||
-        unit + WDB_ARENA_BLOCK_MIN > chunk->unit_count) {
+        unit + WDB_ARENA_BLOCK_MIN > unit_count ||
+        atomic_load_explicit(&directory->chunks[slot], memory_order_relaxed) !=
+            chunk) {
         return NULL;
     }
     return (const uint32_t *)chunk + unit;
@@ -260,6 +289,17 @@ uint32_t wdb_arena_units(uint64_t size)
     return class_units(class_of((uint32_t)units));
 }
 
+static void list_set(struct wdb_arena *arena, uint32_t class, wdb_ref first)
+{
+    uint64_t bit = UINT64_C(1) << class % 64;
+    arena->lists[class] = first;
+    if (first == 0) {
+        arena->lists_used[class / 64] &= ~bit;
+    } else {
+        arena->lists_used[class / 64] |= bit;
+    }
+}
+
 static void list_push(struct wdb_arena *arena, wdb_ref ref, uint32_t units)
 {
     uint32_t class = class_of(units);
@@ -267,12 +307,10 @@ static void list_push(struct wdb_arena *arena, wdb_ref ref, uint32_t units)
     uint32_t *words = wdb_arena_words(arena, ref);
     wdb_word_store(&words[0], LINKED | units);
     wdb_word_store(&words[NEXT], next);
-    wdb_word_store(&words[PREVIOUS], 0);
     if (next != 0) {
         wdb_word_store(&wdb_arena_words(arena, next)[PREVIOUS], ref);
     }
-    arena->lists[class] = ref;
-    arena->lists_used[class / 64] |= UINT64_C(1) << class % 64;
+    list_set(arena, class, ref);
 }
 
 static void list_remove(struct wdb_arena *arena, wdb_ref ref, uint32_t units)
@@ -281,18 +319,14 @@ static void list_remove(struct wdb_arena *arena, wdb_ref ref, uint32_t units)
     uint32_t *words = wdb_arena_words(arena, ref);
     wdb_debug_assert(words[0] == (LINKED | units));
     wdb_ref next = words[NEXT];
-    wdb_ref previous = words[PREVIOUS];
-    if (next != 0) {
-        wdb_word_store(&wdb_arena_words(arena, next)[PREVIOUS], previous);
-    }
-    if (previous != 0) {
-        wdb_word_store(&wdb_arena_words(arena, previous)[NEXT], next);
+    if (arena->lists[class] == ref) {
+        list_set(arena, class, next);
         return;
     }
-    wdb_debug_assert(arena->lists[class] == ref);
-    arena->lists[class] = next;
-    if (next == 0) {
-        arena->lists_used[class / 64] &= ~(UINT64_C(1) << class % 64);
+    wdb_ref previous = words[PREVIOUS];
+    wdb_word_store(&wdb_arena_words(arena, previous)[NEXT], next);
+    if (next != 0) {
+        wdb_word_store(&wdb_arena_words(arena, next)[PREVIOUS], previous);
     }
 }
 
@@ -356,7 +390,7 @@ static uint32_t bump_room(const struct wdb_arena *arena)
 {
     return arena->current == WDB_ARENA_CHUNK_NONE
                ? 0
-               : chunk_at(arena, arena->current)->unit_count - arena->bump;
+               : unit_count_at(arena, arena->current) - arena->bump;
 }
 
 static uint32_t chunk_units_for(const struct wdb_arena *arena, uint32_t units)
@@ -375,7 +409,7 @@ static int next_chunk(struct wdb_arena *arena, uint32_t units, bool may_grow)
 {
     uint32_t slot = arena->spare;
     if (slot != WDB_ARENA_CHUNK_NONE &&
-        chunk_at(arena, slot)->unit_count >= units + WDB_ARENA_CHUNK_HEADER) {
+        unit_count_at(arena, slot) >= units + WDB_ARENA_CHUNK_HEADER) {
         arena->spare = WDB_ARENA_CHUNK_NONE;
     } else {
         int rc = may_grow
@@ -395,7 +429,7 @@ static int next_chunk(struct wdb_arena *arena, uint32_t units, bool may_grow)
 
 static void count_live(struct wdb_arena *arena, wdb_ref ref, uint32_t units)
 {
-    chunk_at(arena, slot_of(ref))->live_count += units;
+    use_at(arena, slot_of(ref))->live_count += units;
     arena->live_count += units;
 }
 
@@ -441,9 +475,9 @@ int wdb_arena_alloc(struct wdb_arena *arena, uint32_t units, bool may_grow,
 
 void wdb_arena_free(struct wdb_arena *arena, wdb_ref ref, uint32_t units)
 {
-    struct wdb_arena_chunk *chunk = chunk_at(arena, slot_of(ref));
-    wdb_assert(chunk->live_count >= units);
-    chunk->live_count -= units;
+    struct wdb_arena_use *use = use_at(arena, slot_of(ref));
+    wdb_assert(use->live_count >= units);
+    use->live_count -= units;
     arena->live_count -= units;
     if (units > WDB_ARENA_BLOCK_MAX) {
         chunk_retire(arena, slot_of(ref));
@@ -457,17 +491,17 @@ void wdb_arena_free(struct wdb_arena *arena, wdb_ref ref, uint32_t units)
 /* ---- compaction ---------------------------------------------------------- */
 
 /* Units of the chunk that no block uses. */
-static uint32_t chunk_free_units(const struct wdb_arena_chunk *chunk)
+static uint32_t chunk_free_units(const struct wdb_arena *arena, uint32_t slot)
 {
-    return chunk->unit_count - (uint32_t)WDB_ARENA_CHUNK_HEADER -
-           chunk->live_count;
+    return unit_count_at(arena, slot) - (uint32_t)WDB_ARENA_CHUNK_HEADER -
+           use_at(arena, slot)->live_count;
 }
 
 static bool is_sparse(const struct wdb_arena *arena)
 {
     uint64_t idle = bump_room(arena);
     if (arena->spare != WDB_ARENA_CHUNK_NONE) {
-        idle += chunk_at(arena, arena->spare)->unit_count;
+        idle += unit_count_at(arena, arena->spare);
     }
     uint64_t unused = arena->unit_count - arena->live_count - idle;
     return arena->chunk_count >= COMPACT_CHUNKS_MIN &&
@@ -481,12 +515,12 @@ static void choose_victim(struct wdb_arena *arena)
     for (int i = 0; i < COMPACT_SAMPLE; i++) {
         arena->victim_unit = (arena->victim_unit + 1) % arena->slot_count;
         uint32_t slot = arena->victim_unit;
-        struct wdb_arena_chunk *chunk = chunk_at(arena, slot);
-        if (chunk == NULL || slot == arena->current || slot == arena->spare) {
+        if (chunk_at(arena, slot) == NULL || slot == arena->current ||
+            slot == arena->spare) {
             continue;
         }
-        uint32_t unused = chunk_free_units(chunk);
-        if (unused > best_free && unused > chunk->unit_count / 8 * 3) {
+        uint32_t unused = chunk_free_units(arena, slot);
+        if (unused > best_free && unused > unit_count_at(arena, slot) / 8 * 3) {
             best_free = unused;
             arena->victim = slot;
         }
@@ -500,11 +534,11 @@ static void choose_victim(struct wdb_arena *arena)
 static void finish_victim(struct wdb_arena *arena)
 {
     uint32_t slot = arena->victim;
-    wdb_assert(chunk_at(arena, slot)->live_count == 0);
+    wdb_assert(use_at(arena, slot)->live_count == 0);
     arena->victim = WDB_ARENA_CHUNK_NONE;
     arena->victim_unit = slot; /* where the next search goes on */
     if (arena->spare == WDB_ARENA_CHUNK_NONE &&
-        chunk_at(arena, slot)->unit_count == WDB_ARENA_CHUNK_UNITS) {
+        unit_count_at(arena, slot) == WDB_ARENA_CHUNK_UNITS) {
         arena->spare = slot;
     } else {
         chunk_retire(arena, slot);
@@ -537,7 +571,7 @@ static bool compact_block(struct wdb_arena *arena,
         wdb_word_store(&target[i], words[i]);
     }
     owner->moved(owner->context, from, to);
-    chunk_at(arena, arena->victim)->live_count -= units;
+    use_at(arena, arena->victim)->live_count -= units;
     arena->live_count -= units;
     arena->victim_unit += units;
     return true;
@@ -557,7 +591,7 @@ void wdb_arena_compact(struct wdb_arena *arena,
         if (!compact_block(arena, owner, may_grow)) {
             return;
         }
-        if (arena->victim_unit == chunk_at(arena, arena->victim)->unit_count) {
+        if (arena->victim_unit == unit_count_at(arena, arena->victim)) {
             finish_victim(arena);
         }
         limit--;

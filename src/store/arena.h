@@ -42,17 +42,22 @@
 /* Place of a block; 0 is none. */
 typedef uint32_t wdb_ref;
 
-/* The units 0 to 7 of a chunk's numbering are this header. */
+/* The units 0 to 5 of a chunk's numbering are this header. It is seldom
+ * touched: what is asked for often stands in the directory. */
 struct wdb_arena_chunk {
     struct wdb_epoch_retired retired;
-    uint32_t unit_count; /* header included */
-    uint32_t live_count; /* units in blocks that are in use */
 };
 #define WDB_ARENA_CHUNK_HEADER (sizeof(struct wdb_arena_chunk) / WDB_ARENA_UNIT)
+
+struct wdb_arena_use {
+    _Atomic uint32_t unit_count; /* header included */
+    uint32_t live_count;         /* units in blocks that are in use */
+};
 
 struct wdb_arena_directory {
     struct wdb_arena_directory *older;
     uint32_t capacity;
+    struct wdb_arena_use *uses; /* behind the chunks, one for each */
     _Atomic(struct wdb_arena_chunk *) chunks[];
 };
 

@@ -2,7 +2,7 @@
  * keydir_bucket.h - one cache line of ten slots, and how it is searched.
  *
  * What does not fit into the ten slots lies in an overflow node, a block of the
- * arena that is just as large as it must be (two slots more at a time):
+ * arena that is about as large as it must be:
  *
  *   word 0                            words 1..capacity   then
  *   +------+---------------+----------+------+- - -+------+------+- - -+
@@ -32,7 +32,8 @@
 #define WDB_TAG_BITS     15
 #define WDB_TAG_MASK     0x7fff
 #define WDB_TAG_FILTER   0x8000
-#define WDB_NODE_STEP    2
+#define WDB_NODE_FIRST   2   /* slots of the smallest node */
+#define WDB_NODE_STEP    4   /* slots that the next larger one has more */
 #define WDB_NODE_MAX     338 /* slots: the largest block of a shared chunk */
 
 struct wdb_bucket {

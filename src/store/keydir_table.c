@@ -21,7 +21,7 @@
 
 /* Keys to a bucket, in halves: above the first the table grows, below the
  * second it shrinks. */
-#define LOAD_MAX_HALVES  17
+#define LOAD_MAX_HALVES 17
 #define LOAD_MIN_HALVES  10
 #define BUCKET_COUNT_MAX (UINT32_C(1) << 31)
 #define GATHER_MAX       (2 * (WDB_BUCKET_SLOTS + WDB_NODE_MAX))
@@ -68,7 +68,7 @@ static inline struct wdb_bucket *bucket_at(const struct wdb_table *table,
 {
     uint32_t offset;
     uint32_t chunk = chunk_of(index, &offset);
-    return atomic_load_explicit(&directory_of(table)->slots[chunk].buckets,
+    return atomic_load_explicit(&directory_of(table)->chunks[chunk],
                                 memory_order_relaxed) +
            offset;
 }
@@ -80,20 +80,20 @@ static int directory_grow(struct wdb_table *table, uint32_t capacity_min)
     if (capacity < capacity_min) {
         capacity = capacity_min;
     }
-    size_t size = sizeof(*old) + capacity * sizeof(old->slots[0]);
+    size_t size = sizeof(*old) +
+                  capacity * (sizeof(old->chunks[0]) + sizeof(old->owners[0]));
     struct wdb_bucket_directory *new = malloc(size);
     if (new == NULL) {
         return WALKERDB_ENOMEM;
     }
     new->older = old;
     new->capacity = capacity;
+    new->owners = (struct wdb_bucket_chunk **)(void *)&new->chunks[capacity];
     for (uint32_t i = 0; i < capacity; i++) {
-        bool is_old = old != NULL && i < old->capacity;
-        atomic_init(&new->slots[i].buckets,
-                    is_old ? atomic_load_explicit(&old->slots[i].buckets,
-                                                  memory_order_relaxed)
-                           : NULL);
-        new->slots[i].owner = is_old ? old->slots[i].owner : NULL;
+        struct wdb_bucket_chunk *owner =
+            old != NULL && i < old->capacity ? old->owners[i] : NULL;
+        new->owners[i] = owner;
+        atomic_init(&new->chunks[i], owner == NULL ? NULL : owner->buckets);
     }
     table->directory_size += size;
     atomic_store_explicit(&table->directory, new, memory_order_release);
@@ -111,8 +111,7 @@ static int chunk_ensure(struct wdb_table *table, uint32_t index)
             return rc;
         }
     }
-    struct wdb_bucket_slot *slot = &directory_of(table)->slots[chunk];
-    if (slot->owner != NULL) {
+    if (directory_of(table)->owners[chunk] != NULL) {
         return 0;
     }
     size_t size = chunk_bucket_count(chunk) * sizeof(struct wdb_bucket);
@@ -124,9 +123,10 @@ static int chunk_ensure(struct wdb_table *table, uint32_t index)
     }
     memset(buckets, 0, size);
     owner->buckets = buckets;
-    slot->owner = owner;
+    directory_of(table)->owners[chunk] = owner;
     table->bucket_memory += size + sizeof(*owner);
-    atomic_store_explicit(&slot->buckets, buckets, memory_order_release);
+    atomic_store_explicit(&directory_of(table)->chunks[chunk], owner->buckets,
+                          memory_order_release);
     return 0;
 }
 
@@ -140,10 +140,11 @@ static void free_chunk(struct wdb_epoch_retired *node)
 
 static void chunk_retire(struct wdb_table *table, uint32_t chunk)
 {
-    struct wdb_bucket_slot *slot = &directory_of(table)->slots[chunk];
-    struct wdb_bucket_chunk *owner = slot->owner;
-    atomic_store_explicit(&slot->buckets, NULL, memory_order_release);
-    slot->owner = NULL;
+    struct wdb_bucket_directory *directory = directory_of(table);
+    struct wdb_bucket_chunk *owner = directory->owners[chunk];
+    atomic_store_explicit(&directory->chunks[chunk], NULL,
+                          memory_order_release);
+    directory->owners[chunk] = NULL;
     table->bucket_memory -=
         chunk_bucket_count(chunk) * sizeof(struct wdb_bucket) + sizeof(*owner);
     if (table->epoch != NULL) {
@@ -211,7 +212,7 @@ void wdb_table_free(struct wdb_table *table)
     table->epoch = NULL;
     struct wdb_bucket_directory *directory = directory_of(table);
     for (uint32_t i = 0; directory != NULL && i < directory->capacity; i++) {
-        if (directory->slots[i].owner != NULL) {
+        if (directory->owners[i] != NULL) {
             chunk_retire(table, i);
         }
     }
@@ -328,6 +329,15 @@ static void renew_filter(const struct wdb_table *table,
     }
 }
 
+/* The capacities are 2, 6, 10 and so on. */
+static uint32_t node_capacity_for(uint32_t count)
+{
+    uint32_t steps =
+        (count + WDB_NODE_STEP - 1 - WDB_NODE_FIRST) / WDB_NODE_STEP;
+    return count <= WDB_NODE_FIRST ? WDB_NODE_FIRST
+                                   : WDB_NODE_FIRST + steps * WDB_NODE_STEP;
+}
+
 static int node_new(struct wdb_table *table, uint32_t capacity, bool may_grow,
                     wdb_ref *out)
 {
@@ -367,7 +377,7 @@ static int node_reserve(struct wdb_table *table, struct wdb_bucket *bucket)
         return 0;
     }
     wdb_ref ref;
-    int rc = node_new(table, count + WDB_NODE_STEP, true, &ref);
+    int rc = node_new(table, node_capacity_for(count + 1), true, &ref);
     if (rc != 0) {
         return rc;
     }
@@ -468,11 +478,9 @@ static void gather(const struct wdb_table *table,
 /* Capacity of the node that so many keys in one bucket need, 0 = none. */
 static uint32_t node_need(uint32_t count)
 {
-    if (count <= WDB_BUCKET_SLOTS) {
-        return 0;
-    }
-    return (count - WDB_BUCKET_SLOTS + WDB_NODE_STEP - 1) / WDB_NODE_STEP *
-           WDB_NODE_STEP;
+    return count <= WDB_BUCKET_SLOTS
+               ? 0
+               : node_capacity_for(count - WDB_BUCKET_SLOTS);
 }
 
 /* Write those of the slots whose bit in `chosen` is `value` into the bucket,
@@ -724,8 +732,7 @@ const struct wdb_bucket *wdb_table_peek_bucket(const struct wdb_table *table,
         return NULL;
     }
     struct wdb_bucket *buckets =
-        atomic_load_explicit(&directory->slots[chunk].buckets,
-                             memory_order_acquire);
+        atomic_load_explicit(&directory->chunks[chunk], memory_order_acquire);
     return buckets == NULL ? NULL : buckets + offset;
 }
 
@@ -736,11 +743,14 @@ const uint32_t *wdb_table_peek_entry(const struct wdb_table *table,
     if (bucket == NULL) {
         return NULL;
     }
-    uint32_t bits = wdb_bucket_peek_match(bucket, wdb_tag_of(hash));
-    if (bits == 0) {
+    uint16_t tag = wdb_tag_of(hash);
+    uint32_t bits = wdb_bucket_peek_match(bucket, tag);
+    const uint32_t *slot = &bucket->overflow;
+    if (bits != 0) {
+        slot = &bucket->refs[__builtin_ctz(bits)];
+    } else if (!wdb_bucket_may_overflow(bucket, tag)) {
         return NULL;
     }
-    wdb_ref ref =
-        __atomic_load_n(&bucket->refs[__builtin_ctz(bits)], __ATOMIC_ACQUIRE);
+    wdb_ref ref = __atomic_load_n(slot, __ATOMIC_ACQUIRE);
     return ref == 0 ? NULL : wdb_arena_peek(&table->arena, ref);
 }

@@ -25,14 +25,11 @@ struct wdb_bucket_chunk {
     struct wdb_epoch_retired retired;
     struct wdb_bucket *buckets;
 };
-struct wdb_bucket_slot {
-    _Atomic(struct wdb_bucket *) buckets;
-    struct wdb_bucket_chunk *owner;
-};
 struct wdb_bucket_directory {
     struct wdb_bucket_directory *older;
     uint32_t capacity;
-    struct wdb_bucket_slot slots[];
+    struct wdb_bucket_chunk **owners; /* behind the chunks, one for each */
+    _Atomic(struct wdb_bucket *) chunks[];
 };
 
 struct wdb_table {
@@ -113,8 +110,9 @@ uint64_t wdb_table_hash(const struct wdb_table *table, const uint32_t *entry);
 /* Without the lock, inside the epoch: the bucket (NULL if unknown). */
 const struct wdb_bucket *wdb_table_peek_bucket(const struct wdb_table *table,
                                                uint64_t hash);
-/* The entry that is likely the one, NULL if there is none. Only its first two
- * words may be read, and may be anything. */
+/* The entry that is likely the one, or the overflow node where it may be; NULL
+ * if there is neither. Only the first two words may be read, and may be
+ * anything by now. */
 const uint32_t *wdb_table_peek_entry(const struct wdb_table *table,
                                      uint64_t hash);
 
