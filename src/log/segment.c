@@ -212,6 +212,12 @@ int wdb_segment_open(struct wdb_log *log, const struct wdb_manifest_segment *m,
         rc = log->env->ops->map(s->file, s->size, &map);
         s->map = rc == 0 ? map : NULL;
     }
+    if (rc == 0 && s->size != m->size) {
+        /* Its unused end was cut: nothing there can be asked for. */
+        wdb_residency_free(s->residency);
+        s->residency = NULL;
+        rc = wdb_residency_new(&log->residency_clock, s->size, &s->residency);
+    }
     if (rc != 0) {
         wdb_segment_close(s);
         return rc;

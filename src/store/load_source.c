@@ -179,6 +179,9 @@ int wdb_load_source_open(struct wdb_load *load, struct wdb_load_source *source)
         return rc;
     }
     source->is_open = true;
+    if (source->memory.data == NULL) {
+        atomic_store(&source->segment->hinted, true);
+    }
     return survey(source);
 }
 

@@ -34,6 +34,9 @@ struct wdb_store_options {
     uint64_t merge_rate;    /* bytes a second read + written, 0 = unlimited */
     uint64_t merge_free_space_min; /* merge earlier below this much free disk */
     bool hints;             /* write and use hint files */
+#ifdef WDB_MUTATIONS
+    uint32_t mutations; /* enum wdb_store_mutation: rules broken for a test */
+#endif
     /* Somebody's write (or an undo, or an expiry) touched this key; called
      * with its stripe held. For WATCH and notifications. May be NULL. */
     void (*on_touch)(void *context, enum wdb_touch_kind kind,

@@ -21,6 +21,7 @@
 #include "store/database.h"
 #include "store/expiry.h"
 #include "store/object.h"
+#include "store/mutations.h"
 #include "store/store.h"
 #include "store/undo.h"
 
