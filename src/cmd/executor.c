@@ -182,6 +182,11 @@ void wdb_executor_remove(struct wdb_executor *executor,
     wdb_list_remove(&session->ready_node);
 }
 
+bool wdb_executor_has_work(const struct wdb_executor *executor)
+{
+    return !wdb_list_empty(&executor->ready);
+}
+
 bool wdb_executor_needs_flush(struct wdb_executor *executor)
 {
     return wdb_log_dirty(executor->log);
@@ -366,6 +371,9 @@ static bool parse_session(struct wdb_executor *executor,
 {
     size_t at = session->input_used;
     bool last = false;
+    if (session->output.size >= WDB_OUTPUT_HOLD_SIZE) {
+        return false; /* it is added again when it has read its replies */
+    }
     while (executor->slot_count < WDB_EXECUTOR_GROUP && !last &&
            at < session->input.size) {
         if (!parse_one(executor, session, &at, &last)) {
@@ -467,7 +475,6 @@ static void execute_request(struct wdb_executor *executor, struct slot *slot)
     struct wdb_session *session = slot->session;
     struct wdb_reply reply = {.output = &session->output,
                               .protocol = session->protocol};
-    struct wdb_output_mark mark = wdb_output_mark(&session->output);
     struct wdb_call call = {
         .context = executor->context,
         .session = session,
@@ -506,7 +513,7 @@ static void execute_request(struct wdb_executor *executor, struct slot *slot)
         break;
     }
     if (WDB_UNLIKELY(was_suppressed && reply_suppressed(session))) {
-        wdb_output_rollback(&session->output, mark);
+        wdb_output_rollback(&session->output, call.mark);
     }
     session->cold_count = 0;
     session->input_used = slot->input_end;

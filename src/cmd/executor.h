@@ -17,6 +17,8 @@
 
 #define WDB_EXECUTOR_GROUP    64
 #define WDB_EXECUTOR_TURN_MAX 4096
+/* Nothing more is executed for a session with so much unsent output. */
+#define WDB_OUTPUT_HOLD_SIZE ((size_t)1 << 20)
 
 struct wdb_executor;
 
@@ -42,6 +44,8 @@ void wdb_executor_remove(struct wdb_executor *executor,
  * that got output or wants to be closed is told through hooks->session_ready.
  */
 bool wdb_executor_run(struct wdb_executor *executor);
+/* Input is left that could be executed now: do not sleep. */
+bool wdb_executor_has_work(const struct wdb_executor *executor);
 /* Whether anything was written to the log that needs a flush: then the worker
  * calls wdb_log_flush before it sends. */
 bool wdb_executor_needs_flush(struct wdb_executor *executor);

@@ -1,0 +1,152 @@
+/* net.c - the workers as a whole, and what commands ask of them. */
+#include "net/net.h"
+
+#include <stdlib.h>
+
+#include "net/listener.h"
+#include "net/net_internal.h"
+
+#define WORKERS_DEFAULT_MAX 8
+
+uint32_t wdb_net_worker_count(const struct wdb_config *config)
+{
+    uint64_t count = wdb_config_u64(config, WDB_CONFIG_IO_THREADS);
+    if (count == 0) {
+        uv_cpu_info_t *cpus = NULL;
+        int found = 0;
+        if (uv_cpu_info(&cpus, &found) == 0) {
+            uv_free_cpu_info(cpus, found);
+        }
+        count = found < 1                     ? 1
+                : found > WORKERS_DEFAULT_MAX ? WORKERS_DEFAULT_MAX
+                                              : (uint64_t)found;
+    }
+    return (uint32_t)count;
+}
+
+/* --- hooks ------------------------------------------------------------------- */
+
+static void session_ready(void *context, struct wdb_session *session)
+{
+    (void)context;
+    wdb_connection_mark(session->owner);
+}
+
+static void session_wake(void *context, struct wdb_session *session)
+{
+    (void)context;
+    struct wdb_worker *worker = wdb_executor_worker(session->executor);
+    struct wdb_mail *mail = wdb_mail_new(WDB_MAIL_KILL, NULL, 0);
+    if (mail != NULL) {
+        wdb_worker_post(worker, mail);
+    }
+}
+
+static void ask_shutdown(void *context, bool save)
+{
+    const struct wdb_net *net = context;
+    net->options.on_shutdown(net->options.owner, save);
+}
+
+static void monitor(void *context, const char *line, size_t size,
+                    uint64_t index)
+{
+    const struct wdb_net *net = context;
+    for (uint32_t i = 0; i < net->worker_count; i++) {
+        struct wdb_mail *mail = wdb_mail_new(WDB_MAIL_MONITOR, line, size);
+        if (mail != NULL) {
+            mail->index = index;
+            wdb_worker_post(net->workers[i], mail);
+        }
+    }
+}
+
+static void config_changed(void *context, const char *name)
+{
+    (void)name;
+    wdb_net_wake_all(context);
+}
+
+/* --- life ---------------------------------------------------------------------- */
+
+int wdb_net_new(const struct wdb_net_options *options, struct wdb_net **out)
+{
+    struct wdb_net *net = calloc(1, sizeof(*net));
+    if (net == NULL) {
+        return WALKERDB_ENOMEM;
+    }
+    net->options = *options;
+    net->context = options->context;
+    net->hooks = (struct wdb_context_hooks){
+        .run_off_loop = wdb_worker_run_off_loop,
+        .session_ready = session_ready,
+        .session_wake = session_wake,
+        .shutdown = ask_shutdown,
+        .monitor = monitor,
+        .config_changed = config_changed,
+    };
+    net->context->hooks = &net->hooks;
+    net->context->hooks_context = net;
+    net->workers = calloc(options->worker_count, sizeof(struct wdb_worker *));
+    int rc = net->workers == NULL ? WALKERDB_ENOMEM : 0;
+    while (rc == 0 && net->worker_count < options->worker_count) {
+        rc = wdb_worker_new(net, net->worker_count,
+                            &net->workers[net->worker_count]);
+        net->worker_count += rc == 0;
+    }
+    if (rc != 0) {
+        wdb_net_free(net);
+        return rc;
+    }
+    *out = net;
+    return 0;
+}
+
+int wdb_net_listen(struct wdb_net *net, char **message_out)
+{
+    return wdb_listener_open_all(net, message_out);
+}
+
+int wdb_net_start(struct wdb_net *net)
+{
+    for (uint32_t i = 0; i < net->worker_count; i++) {
+        int rc = wdb_worker_start(net->workers[i]);
+        if (rc != 0) {
+            return rc;
+        }
+    }
+    return 0;
+}
+
+void wdb_net_stop(struct wdb_net *net)
+{
+    wdb_listener_close_all(net);
+    for (uint32_t i = 0; i < net->worker_count; i++) {
+        struct wdb_mail *mail = wdb_mail_new(WDB_MAIL_STOP, NULL, 0);
+        if (mail == NULL) {
+            abort(); /* the process ends anyway; the log is consistent */
+        }
+        wdb_worker_post(net->workers[i], mail);
+    }
+    for (uint32_t i = 0; i < net->worker_count; i++) {
+        wdb_worker_join(net->workers[i]);
+    }
+}
+
+void wdb_net_free(struct wdb_net *net)
+{
+    if (net != NULL) {
+        for (uint32_t i = 0; i < net->worker_count; i++) {
+            wdb_worker_free(net->workers[i]);
+        }
+        free(net->workers);
+        free(net);
+    }
+}
+
+void wdb_net_wake_all(struct wdb_net *net)
+{
+    for (uint32_t i = 0; i < net->worker_count; i++) {
+        wdb_worker_wake(net->workers[i]);
+    }
+}

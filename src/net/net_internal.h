@@ -1,0 +1,125 @@
+/* net_internal.h - what the files of net/ share. */
+#ifndef WDB_NET_INTERNAL_H
+#define WDB_NET_INTERNAL_H
+
+#include <pthread.h>
+
+#include "base/list.h"
+#include "cmd/executor.h"
+#include "net/net.h"
+
+/* A session that has so much to be sent gets nothing executed, and so much
+ * unexecuted input is not added to, until it has less. */
+#define WDB_INPUT_HOLD_SIZE ((size_t)256 << 10)
+#define WDB_SEND_VECTORS    64
+#define WDB_SEND_SIZE_MAX   ((size_t)1 << 20)
+#define WDB_LISTENER_MAX    18
+#define WDB_ACCEPT_BURST    1000
+
+/* One socket and its session. Worker thread only. */
+struct wdb_connection {
+    struct wdb_worker *worker;
+    struct wdb_session *session;
+    union {
+        uv_handle_t handle;
+        uv_stream_t stream;
+        uv_tcp_t tcp;
+        uv_pipe_t pipe;
+    } uv;
+    uv_write_t write;
+    size_t write_size; /* bytes of the write under way, 0 = none */
+    bool reading;
+    bool closing; /* uv_close was called */
+    bool closed;  /* and is done: freed when the session is not parked */
+    uint64_t soft_since_ms;    /* output over the soft limit since, 0 = not */
+    struct wdb_list node;      /* in worker->connections */
+    struct wdb_list send_node; /* in worker->sending */
+};
+
+enum wdb_mail_kind {
+    WDB_MAIL_SOCKET,  /* a new connection: fd, is_unix */
+    WDB_MAIL_KILL,    /* look for sessions with `kill` set, and paused ones */
+    WDB_MAIL_MONITOR, /* a line for monitors, behind index */
+    WDB_MAIL_STOP,
+};
+
+struct wdb_mail {
+    struct wdb_mail *next;
+    enum wdb_mail_kind kind;
+    int fd;
+    bool is_unix;
+    uint64_t index;
+    size_t size;
+    char text[];
+};
+
+struct wdb_worker {
+    struct wdb_net *net;
+    struct wdb_context *context;
+    uint32_t number;
+    uv_loop_t loop;
+    uv_async_t wake;
+    uv_check_t check;
+    uv_idle_t idle; /* runs while input is left: the loop does not sleep */
+    uv_timer_t timer;
+    struct wdb_executor *executor;
+    struct wdb_stats_worker *stats;
+    struct wdb_list connections;
+    struct wdb_list sending; /* those with something to look at */
+    pthread_mutex_t mail_lock;
+    struct wdb_mail *mail, **mail_end;
+    uint32_t jobs; /* off the loop */
+    bool stopping;
+    pthread_t thread;
+    bool has_thread;
+};
+
+struct wdb_listener {
+    uv_poll_t poll;
+    int fd;
+    bool is_unix;
+    struct wdb_net *net;
+};
+
+struct wdb_net {
+    struct wdb_net_options options;
+    struct wdb_context *context;
+    struct wdb_listener listeners[WDB_LISTENER_MAX];
+    uint32_t listener_count;
+    uint32_t next_worker;
+    struct wdb_worker **workers;
+    uint32_t worker_count;
+    struct wdb_context_hooks hooks;
+};
+
+/* worker.c */
+WDB_MUST_CHECK int wdb_worker_new(struct wdb_net *net, uint32_t number,
+                                  struct wdb_worker **out);
+WDB_MUST_CHECK int wdb_worker_start(struct wdb_worker *worker);
+void wdb_worker_join(struct wdb_worker *worker);
+void wdb_worker_free(struct wdb_worker *worker);
+/* Hand over a letter (malloc'ed; taken). Any thread. */
+void wdb_worker_post(struct wdb_worker *worker, struct wdb_mail *mail);
+/* A new letter with this text; NULL without memory. */
+struct wdb_mail *wdb_mail_new(enum wdb_mail_kind kind, const char *text,
+                              size_t size);
+void wdb_worker_wake(struct wdb_worker *worker);
+/* The hook run_off_loop. */
+void wdb_worker_run_off_loop(void *context, struct wdb_executor *executor,
+                             void (*work)(void *), void (*done)(void *),
+                             void *arg);
+
+/* connection.c */
+/* Take over a socket; closes it if that fails. */
+void wdb_connection_open(struct wdb_worker *worker, int fd, bool is_unix);
+void wdb_connection_close(struct wdb_connection *connection);
+/* Send what the gate lets pass; close if that is what is left to do. */
+void wdb_connection_send(struct wdb_connection *connection, uint64_t gate);
+/* The timer: limits of idle time and of unsent output. */
+void wdb_connection_tick(struct wdb_connection *connection, uint64_t now_ms);
+/* Forget a closed connection once its session is not parked. */
+void wdb_connection_reap(struct wdb_connection *connection);
+/* Put it on the worker's list of those to look at. */
+void wdb_connection_mark(struct wdb_connection *connection);
+
+#endif
