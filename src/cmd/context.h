@@ -31,7 +31,8 @@ struct wdb_context_hooks {
     void (*session_wake)(void *context, struct wdb_session *session);
     /* Begin an orderly stop (SHUTDOWN); save: a backup first. */
     void (*shutdown)(void *context, bool save);
-    /* Hand a MONITOR line to every monitoring session, gated by index. */
+    /* Hand a MONITOR line ("+...", line end included: as it is sent) to every
+     * monitoring session, gated by index. Called by any worker. */
     void (*monitor)(void *context, const char *line, size_t size,
                     uint64_t index);
     /* A setting changed that the loops must know (port limits, timeouts). */

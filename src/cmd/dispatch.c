@@ -124,8 +124,11 @@ void wdb_dispatch_handler(struct wdb_call *call)
     if (WDB_UNLIKELY(call->txn->cold)) {
         return;
     }
-    wdb_executor_count(call, wdb_ticks() - start,
-                       call->reply->error_count != errors);
+    /* The errors inside of an EXEC are those of its commands. */
+    bool failed = call->command->handler == wdb_cmd_exec
+                      ? call->failed
+                      : call->reply->error_count != errors;
+    wdb_executor_count(call, wdb_ticks() - start, failed);
 }
 
 /* Refuse a request; inside MULTI the transaction is then aborted at EXEC. */
@@ -356,6 +359,14 @@ static void count_effects(const struct wdb_call *call)
     }
 }
 
+static void feed_monitors(struct wdb_call *call)
+{
+    if (WDB_UNLIKELY(atomic_load_explicit(&call->context->monitor_count,
+                                          memory_order_relaxed) > 0)) {
+        wdb_monitor_feed(call);
+    }
+}
+
 /* Locks, handler, commit. */
 static enum wdb_dispatch_result execute(struct wdb_call *call)
 {
@@ -365,11 +376,7 @@ static enum wdb_dispatch_result execute(struct wdb_call *call)
     uint64_t errors = call->reply->error_count;
     bool exec = call->command->handler == wdb_cmd_exec;
     begin(call);
-    if (exec) {
-        call->command->handler(call);
-    } else {
-        wdb_dispatch_handler(call);
-    }
+    wdb_dispatch_handler(call);
     if (WDB_UNLIKELY(txn->cold)) {
         collect_cold(call);
         wdb_txn_abort(txn);
@@ -390,6 +397,7 @@ static enum wdb_dispatch_result execute(struct wdb_call *call)
     if (session->depends < txn->depends) {
         session->depends = txn->depends;
     }
+    feed_monitors(call);
     if (exec && (session->exec_done || call->failed)) {
         wdb_exec_finish(session);
     }
@@ -431,10 +439,6 @@ enum wdb_dispatch_result wdb_dispatch(struct wdb_call *call)
         }
         return WDB_DISPATCH_DONE;
     }
-    if (WDB_UNLIKELY(atomic_load_explicit(&call->context->monitor_count,
-                                          memory_order_relaxed) > 0)) {
-        wdb_monitor_feed(call);
-    }
     if (command->flags & WDB_CMD_NO_TXN) {
         call->txn->database = session->database;
         call->txn->depends = 0;
@@ -442,6 +446,7 @@ enum wdb_dispatch_result wdb_dispatch(struct wdb_call *call)
         if (session->depends < call->txn->depends) {
             session->depends = call->txn->depends;
         }
+        feed_monitors(call);
         return call->parked ? WDB_DISPATCH_PARKED : WDB_DISPATCH_DONE;
     }
     return execute(call);

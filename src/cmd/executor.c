@@ -22,6 +22,7 @@
 #include "base/assert.h"
 #include "base/ticks.h"
 #include "cmd/dispatch.h"
+#include "cmd/redact.h"
 #include "walkerdb.h"
 
 #define ARGUMENT_POOL_INITIAL 1024
@@ -130,11 +131,19 @@ static void note_slow(const struct wdb_call *call, uint64_t duration_us)
     if (call->command->flags & WDB_CMD_SKIP_SLOWLOG) {
         return;
     }
+    /* Those that are shown, without passwords. */
+    struct wdb_slice shown[WDB_SLOWLOG_ARGUMENTS_MAX];
+    for (uint32_t i = 0; i < call->argc && i < WDB_COUNT(shown); i++) {
+        shown[i] = wdb_argument_is_secret(call->command, call->argc, call->argv,
+                                          i)
+                       ? wdb_slice_str(WDB_REDACTED)
+                       : call->argv[i];
+    }
     struct wdb_slowlog_entry entry = {
         .time_s = context->env->ops->time_ms(context->env) / 1000,
         .duration_us = duration_us,
         .argument_count = call->argc,
-        .arguments = call->argv,
+        .arguments = shown,
         .address = call->session->about.address,
         .name = call->session->about.name,
     };

@@ -6,9 +6,10 @@
 
 /* The session becomes a monitor. Handler of MONITOR. */
 void wdb_cmd_monitor(struct wdb_call *call);
-/* Format this request as Redis does and hand it to hooks->monitor, behind the
- * gate of what it depends on. Leaves out what carries passwords and what has
- * the skip_monitor flag. */
+/* Format this request, which was executed, as Redis does and hand it to
+ * hooks->monitor, behind the gate of what its session depends on; EXEC with
+ * what it ran. Passwords are not shown, nor commands with the flags
+ * skip_monitor or admin. */
 void wdb_monitor_feed(struct wdb_call *call);
 
 #endif

@@ -254,6 +254,7 @@ void wdb_cmd_exec(struct wdb_call *call)
         return;
     }
     uint32_t database = session->database;
+    session->multi->begun = true;
     wdb_reply_array(call->reply, session->multi->count);
     for (uint32_t i = 0; i < session->multi->count; i++) {
         if (!run_queued(call, &session->multi->commands[i])) {

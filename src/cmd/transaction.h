@@ -26,6 +26,7 @@ struct wdb_multi {
     bool all_stripes;
     bool writes;
     bool deny_oom;
+    bool begun; /* EXEC runs, or ran, what is queued */
 };
 
 void wdb_multi_free(struct wdb_multi *multi);
