@@ -426,13 +426,20 @@ static void prefetch(struct wdb_executor *executor)
 
 /* --- pass 4: execute -------------------------------------------------------- */
 
+/* An error comes out when the command reads the value again. */
+static void fetch_all(struct wdb_store *store, struct wdb_fetch *fetches,
+                      uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        int code = wdb_store_fetch(store, &fetches[i]);
+        (void)code;
+    }
+}
+
 static void cold_work(void *arg)
 {
     struct cold_job *job = arg;
-    for (uint32_t i = 0; i < job->fetch_count; i++) {
-        /* An error comes out when the command reads it again. */
-        (void)wdb_store_fetch(job->store, &job->fetches[i]);
-    }
+    fetch_all(job->store, job->fetches, job->fetch_count);
 }
 
 static void cold_done(void *arg)
@@ -457,9 +464,7 @@ static void park_cold(struct wdb_executor *executor,
     wdb_txn_take_fetches(&executor->txn, &fetches, &count);
     session->cold_count++;
     if (job == NULL) {
-        for (uint32_t i = 0; i < count; i++) {
-            (void)wdb_store_fetch(executor->store, &fetches[i]);
-        }
+        fetch_all(executor->store, fetches, count);
         free(fetches);
         wdb_executor_add(executor, session);
         return;
