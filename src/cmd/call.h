@@ -31,6 +31,8 @@ struct wdb_call {
     struct wdb_txn *txn;        /* with WDB_CMD_NO_TXN not active, but
                                          its database is set */
     struct wdb_reply *reply;
+    struct wdb_output_mark mark; /* where its reply begins: an error takes the
+                                    place of what was written before */
     bool in_exec;
     bool parked; /* the handler handed the session to a job: no reply yet */
     bool failed; /* an error was answered: nothing may be committed */
@@ -39,7 +41,8 @@ struct wdb_call {
 /* 0 → false. EAGAIN → true, nothing answered. Else answers the error in the
  * words of Redis where there are such, marks the call failed → true. */
 bool wdb_call_failed(struct wdb_call *call, int code);
-/* Answer an error and mark the call failed. */
+/* Answer an error, instead of what was replied so far, and mark the call
+ * failed. */
 void wdb_call_error(struct wdb_call *call, const char *format, ...)
     WDB_PRINTF(2, 3);
 void wdb_call_syntax_error(struct wdb_call *call);

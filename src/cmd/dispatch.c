@@ -34,6 +34,7 @@ void wdb_call_error(struct wdb_call *call, const char *format, ...)
     vsnprintf(text, sizeof(text), format, arguments);
     va_end(arguments);
     call->failed = true;
+    wdb_output_rollback(call->reply->output, call->mark);
     wdb_reply_error(call->reply, "%s", text);
 }
 
@@ -372,7 +373,6 @@ static enum wdb_dispatch_result execute(struct wdb_call *call)
 {
     struct wdb_session *session = call->session;
     struct wdb_txn *txn = call->txn;
-    struct wdb_output_mark mark = wdb_output_mark(call->reply->output);
     uint64_t errors = call->reply->error_count;
     bool exec = call->command->handler == wdb_cmd_exec;
     begin(call);
@@ -380,7 +380,7 @@ static enum wdb_dispatch_result execute(struct wdb_call *call)
     if (WDB_UNLIKELY(txn->cold)) {
         collect_cold(call);
         wdb_txn_abort(txn);
-        wdb_output_rollback(call->reply->output, mark);
+        wdb_output_rollback(call->reply->output, call->mark);
         call->reply->error_count = errors;
         return WDB_DISPATCH_COLD;
     }
@@ -389,7 +389,6 @@ static enum wdb_dispatch_result execute(struct wdb_call *call)
     } else {
         int code = wdb_txn_commit(txn);
         if (WDB_UNLIKELY(code != 0)) {
-            wdb_output_rollback(call->reply->output, mark);
             answer_code(call, code);
         }
     }
@@ -407,6 +406,7 @@ static enum wdb_dispatch_result execute(struct wdb_call *call)
 enum wdb_dispatch_result wdb_dispatch(struct wdb_call *call)
 {
     struct wdb_session *session = call->session;
+    call->mark = wdb_output_mark(call->reply->output);
     if (!check(call)) {
         return WDB_DISPATCH_DONE;
     }

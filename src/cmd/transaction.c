@@ -213,6 +213,7 @@ static bool run_queued(struct wdb_call *exec,
         .keys = queued->keys,
         .txn = exec->txn,
         .reply = exec->reply,
+        .mark = wdb_output_mark(exec->reply->output),
         .in_exec = true,
     };
     exec->txn->database = exec->session->database;

@@ -186,6 +186,16 @@ void wdb_reply_bulk_borrowed(struct wdb_reply *r, struct wdb_slice value,
     WRITE_FIXED(r, "\r\n");
 }
 
+void wdb_reply_bulk_begin(struct wdb_reply *r, uint64_t size)
+{
+    write_header(r, '$', size);
+}
+
+void wdb_reply_bulk_end(struct wdb_reply *r)
+{
+    WRITE_FIXED(r, "\r\n");
+}
+
 void wdb_reply_null(struct wdb_reply *r)
 {
     if (r->protocol >= 3) {

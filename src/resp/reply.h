@@ -27,6 +27,10 @@ void wdb_reply_bulk_integer(struct wdb_reply *r, int64_t value);
 /* A bulk whose bytes are borrowed until release(context). */
 void wdb_reply_bulk_borrowed(struct wdb_reply *r, struct wdb_slice value,
                              void (*release)(void *), void *context);
+/* A bulk that is put together: between the two, `size` bytes are appended to
+ * the output, or borrowed. */
+void wdb_reply_bulk_begin(struct wdb_reply *r, uint64_t size);
+void wdb_reply_bulk_end(struct wdb_reply *r);
 void wdb_reply_null(struct wdb_reply *r);       /* $-1 or _ */
 void wdb_reply_null_array(struct wdb_reply *r); /* *-1 or _ */
 void wdb_reply_array(struct wdb_reply *r, size_t count);

@@ -44,17 +44,17 @@ static bool find_chunk(const struct wdb_value_io *io, struct wdb_object_id id,
 }
 
 int wdb_chunk_read(const struct wdb_value_io *io, struct wdb_object_id id,
-                   uint64_t number, struct wdb_slice *out)
+                   uint64_t number, struct wdb_string_piece *out)
 {
     struct wdb_item item;
     if (!find_chunk(io, id, number, &item)) {
-        *out = wdb_slice(NULL, 0);
+        *out = (struct wdb_string_piece){.segment = NULL};
         return 0;
     }
     struct wdb_value value;
     const int rc = io->read(io->context, &item, &value);
     if (rc == 0) {
-        *out = value.record.value;
+        *out = (struct wdb_string_piece){value.record.value, value.segment};
     }
     return rc;
 }
@@ -78,15 +78,17 @@ static void want_range(const struct wdb_value_io *io,
 
 int wdb_string_piece(const struct wdb_value_io *io,
                      const struct wdb_string *string, uint64_t offset,
-                     uint64_t limit, struct wdb_slice *out)
+                     uint64_t limit, struct wdb_string_piece *out)
 {
     uint64_t left = string->size - offset;
     left = limit < left ? limit : left;
     if (string->chunk_size == 0) {
-        *out = wdb_slice(string->value.record.value.data + offset, left);
+        *out = (struct wdb_string_piece){
+            wdb_slice(string->value.record.value.data + offset, left),
+            string->value.segment};
         return 0;
     }
-    struct wdb_slice chunk;
+    struct wdb_string_piece chunk;
     const int rc = wdb_chunk_read(io, string->object_id,
                                   offset / string->chunk_size, &chunk);
     if (rc != 0) {
@@ -96,14 +98,17 @@ int wdb_string_piece(const struct wdb_value_io *io,
         return rc;
     }
     const uint64_t at = offset % string->chunk_size;
-    if (at < chunk.size) {
-        const uint64_t stored = chunk.size - at;
-        *out = wdb_slice(chunk.data + at, stored < left ? stored : left);
+    if (at < chunk.bytes.size) {
+        const uint64_t stored = chunk.bytes.size - at;
+        chunk.bytes =
+            wdb_slice(chunk.bytes.data + at, stored < left ? stored : left);
+        *out = chunk;
         return 0;
     }
     uint64_t size = string->chunk_size - at;
     size = size < left ? size : left;
-    *out = wdb_slice(zeros, size < sizeof(zeros) ? size : sizeof(zeros));
+    size = size < sizeof(zeros) ? size : sizeof(zeros);
+    *out = (struct wdb_string_piece){wdb_slice(zeros, size), NULL};
     return 0;
 }
 
@@ -112,15 +117,15 @@ int wdb_string_copy(const struct wdb_value_io *io,
                     uint64_t size, uint8_t *out)
 {
     while (size > 0) {
-        struct wdb_slice piece;
+        struct wdb_string_piece piece;
         const int rc = wdb_string_piece(io, string, offset, size, &piece);
         if (rc != 0) {
             return rc;
         }
-        memcpy(out, piece.data, piece.size);
-        out += piece.size;
-        offset += piece.size;
-        size -= piece.size;
+        memcpy(out, piece.bytes.data, piece.bytes.size);
+        out += piece.bytes.size;
+        offset += piece.bytes.size;
+        size -= piece.bytes.size;
     }
     return 0;
 }

@@ -33,6 +33,11 @@ struct wdb_string {
 /* From the record of a key that is a string. ECORRUPT. */
 WDB_MUST_CHECK int wdb_string_open(const struct wdb_value *value,
                                    struct wdb_string *out);
+struct wdb_string_piece {
+    struct wdb_slice bytes;
+    struct wdb_segment *segment; /* to keep them longer: take a reference, or,
+                                    if this is NULL, copy */
+};
 /*
  * The longest run of bytes from offset (< size) on that lies in one place, but
  * at most `limit`; at least one byte. If it is not in memory, what belongs to
@@ -41,7 +46,7 @@ WDB_MUST_CHECK int wdb_string_open(const struct wdb_value *value,
 WDB_MUST_CHECK int wdb_string_piece(const struct wdb_value_io *io,
                                     const struct wdb_string *string,
                                     uint64_t offset, uint64_t limit,
-                                    struct wdb_slice *out);
+                                    struct wdb_string_piece *out);
 /* Copy [offset, offset + size), all inside the string. */
 WDB_MUST_CHECK int wdb_string_copy(const struct wdb_value_io *io,
                                    const struct wdb_string *string,
@@ -56,6 +61,6 @@ struct wdb_chunk_name wdb_chunk_name(uint64_t number);
 /* The bytes that are stored of chunk n; empty if there is none. */
 WDB_MUST_CHECK int wdb_chunk_read(const struct wdb_value_io *io,
                                   struct wdb_object_id id, uint64_t number,
-                                  struct wdb_slice *out);
+                                  struct wdb_string_piece *out);
 
 #endif

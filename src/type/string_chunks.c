@@ -98,11 +98,12 @@ static int fill_chunk(const struct wdb_string_edit *edit, uint64_t number,
                       uint8_t *out)
 {
     if (edit->old.chunk_size != 0) {
-        struct wdb_slice chunk;
+        struct wdb_string_piece chunk;
         const int rc =
             wdb_chunk_read(edit->io, edit->old.object_id, number, &chunk);
-        if (rc == 0 && chunk.size > 0) {
-            memcpy(out, chunk.data, smaller(chunk.size, edit->chunk_size));
+        if (rc == 0 && chunk.bytes.size > 0) {
+            memcpy(out, chunk.bytes.data,
+                   smaller(chunk.bytes.size, edit->chunk_size));
         }
         return rc;
     }
@@ -335,12 +336,12 @@ int wdb_string_duplicate(const struct wdb_value_io *io,
     }
     for (uint64_t n = 0; rc == 0 && n * string->chunk_size < string->size;
          n++) {
-        struct wdb_slice chunk;
+        struct wdb_string_piece chunk;
         rc = wdb_chunk_read(io, string->object_id, n, &chunk);
-        if (rc == 0 && chunk.size > 0) {
+        if (rc == 0 && chunk.bytes.size > 0) {
             /* It may be staged, and move when it is emitted. */
-            const uint64_t size = smaller(chunk.size, string->chunk_size);
-            memcpy(copy, chunk.data, size);
+            const uint64_t size = smaller(chunk.bytes.size, string->chunk_size);
+            memcpy(copy, chunk.bytes.data, size);
             rc = emit_chunk(io, id, n, wdb_slice(copy, size));
         }
     }
