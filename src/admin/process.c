@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
+#include <sys/time.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
@@ -173,6 +174,13 @@ void wdb_cpu_time(bool thread_only, struct wdb_cpu_time *out)
     struct rusage usage = {0};
     (void)getrusage(thread_only ? RUSAGE_THREAD : RUSAGE_SELF, &usage);
     *out = (struct wdb_cpu_time){to_us(usage.ru_utime), to_us(usage.ru_stime)};
+}
+
+uint64_t wdb_clock_us(void)
+{
+    struct timeval now;
+    gettimeofday(&now, NULL);
+    return to_us(now);
 }
 
 void wdb_machine_name(char *out, size_t capacity)

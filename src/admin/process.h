@@ -49,6 +49,10 @@ struct wdb_cpu_time {
 };
 void wdb_cpu_time(bool thread_only, struct wdb_cpu_time *out);
 
+/* Time of the machine in us since 1970, for what only people look at: whatever
+ * the database decides by comes from env/. */
+uint64_t wdb_clock_us(void);
+
 /* "Linux 6.1.0 x86_64" */
 void wdb_machine_name(char *out, size_t capacity);
 /* Path of the program that runs, "" if unknown. */

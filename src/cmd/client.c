@@ -6,6 +6,7 @@
  */
 #include "cmd/client.h"
 
+#include <ctype.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -60,6 +61,24 @@ void wdb_call_help(struct wdb_call *call, const char *command,
     }
     wdb_reply_simple(call->reply, "HELP");
     wdb_reply_simple(call->reply, "    Prints this help.");
+}
+
+void wdb_call_subcommand_error(struct wdb_call *call)
+{
+    char container[32];
+    size_t size = 0;
+    const char *name = call->command->name;
+    while (name[size] != '\0' && name[size] != '|' &&
+           size < sizeof(container) - 1) {
+        container[size] = (char)toupper((unsigned char)name[size]);
+        size++;
+    }
+    container[size] = '\0';
+    wdb_call_error(call,
+                   "ERR unknown subcommand or wrong number of arguments for "
+                   "'%.*s'. Try %s HELP.",
+                   (int)(call->argv[1].size < 128 ? call->argv[1].size : 128),
+                   (const char *)call->argv[1].data, container);
 }
 
 void wdb_cmd_client_help(struct wdb_call *call)

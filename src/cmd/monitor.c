@@ -11,8 +11,8 @@
 #include <ctype.h>
 #include <inttypes.h>
 #include <stdio.h>
-#include <sys/time.h>
 
+#include "admin/process.h"
 #include "cmd/handlers.h"
 #include "cmd/redact.h"
 #include "cmd/transaction.h"
@@ -76,11 +76,10 @@ static void feed(const struct wdb_call *call, const struct wdb_command *command,
         return;
     }
     const struct wdb_session *session = call->session;
-    struct timeval now;
-    gettimeofday(&now, NULL);
+    const uint64_t now_us = wdb_clock_us();
     struct wdb_buffer line = WDB_BUFFER_INIT;
-    int code = wdb_buffer_printf(&line, "+%" PRId64 ".%06" PRId64 " [%u %s]",
-                                 (int64_t)now.tv_sec, (int64_t)now.tv_usec,
+    int code = wdb_buffer_printf(&line, "+%" PRIu64 ".%06" PRIu64 " [%u %s]",
+                                 now_us / 1000000, now_us % 1000000,
                                  session->database, session->about.address);
     for (uint32_t i = 0; i < argc && code == 0; i++) {
         bool secret = wdb_argument_is_secret(command, argc, argv, i);

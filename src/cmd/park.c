@@ -52,9 +52,11 @@ void wdb_call_park(struct wdb_call *call, void (*work)(void *arg),
         done(call->session, call->reply, arg);
         return;
     }
-    *job = (struct park_job){call->session, work, done, arg};
-    call->parked = true;
-    context->hooks->run_off_loop(context->hooks_context,
-                                 call->session->executor, park_work, park_done,
-                                 job);
+    struct wdb_session *session = call->session;
+    *job = (struct park_job){session, work, done, arg};
+    session->flags |= WDB_SESSION_PARKED;
+    context->hooks->run_off_loop(context->hooks_context, session->executor,
+                                 park_work, park_done, job);
+    /* Without memory for a thread's job it has been done already. */
+    call->parked = (session->flags & WDB_SESSION_PARKED) != 0;
 }
