@@ -13,9 +13,9 @@
 #include "walkerdb.h"
 
 #define SCAN_BITS    48
-#define STRIPE_MAX   ((uint32_t)1 << 16)
-#define RANDOM_SLOTS 32  /* keys that a bucket hardly ever exceeds */
-#define RANDOM_TRIES 256 /* then the nearest key will do */
+#define STRIPE_MAX   1024 /* with BUCKET_COUNT_MAX, 36 bits of a hash */
+#define RANDOM_SLOTS 32   /* keys that a bucket hardly ever exceeds */
+#define RANDOM_TRIES 256  /* then the nearest key will do */
 
 struct wdb_keydir {
     uint32_t stripe_count;
@@ -294,6 +294,27 @@ wdb_position wdb_keydir_peek(const struct wdb_keydir *keydir, uint64_t hash)
     return WDB_ARENA_KIND_OF(seen[0]) == WDB_KIND_ENTRY
                ? wdb_item_position(seen)
                : 0;
+}
+
+void wdb_keydir_find_hash(const struct wdb_keydir *keydir, uint64_t hash,
+                          uint64_t mask, wdb_keydir_cb callback, void *context)
+{
+    wdb_assert((mask & WDB_KEYDIR_MASK_MIN) == WDB_KEYDIR_MASK_MIN);
+    const struct wdb_table *table = table_for(keydir, hash);
+    if (table == NULL) {
+        return;
+    }
+    uint32_t cursor = 0;
+    wdb_ref ref;
+    while (wdb_table_next_tagged(table, hash, &cursor, &ref)) {
+        const uint32_t *words = wdb_arena_words(&table->arena, ref);
+        uint64_t key_hash = wdb_table_hash(table, words);
+        if (((key_hash ^ hash) & mask) == 0) {
+            struct wdb_item item;
+            wdb_item_decode(words, &item);
+            callback(context, wdb_item_key(words), key_hash, &item);
+        }
+    }
 }
 
 /* ---- statistics ---------------------------------------------------------- */

@@ -116,6 +116,14 @@ bool wdb_keydir_random(const struct wdb_keydir *keydir, uint32_t stripe,
  */
 typedef void (*wdb_keydir_cb)(void *context, struct wdb_slice key,
                               uint64_t hash, const struct wdb_item *item);
+/*
+ * Visit the keys whose hash agrees with this one in the bits of `mask`, which
+ * has at least the bits of WDB_KEYDIR_MASK_MIN: what an expiry heap knows of a
+ * key. The callback must not change the stripe.
+ */
+#define WDB_KEYDIR_MASK_MIN UINT64_C(0xffff000fffffffff)
+void wdb_keydir_find_hash(const struct wdb_keydir *keydir, uint64_t hash,
+                          uint64_t mask, wdb_keydir_cb callback, void *context);
 /* Number of the stripe that the cursor is in: lock it, then step. */
 uint32_t wdb_keydir_scan_stripe(const struct wdb_keydir *keydir,
                                 uint64_t cursor);

@@ -21,9 +21,9 @@
 
 /* Keys to a bucket, in halves: above the first the table grows, below the
  * second it shrinks. */
-#define LOAD_MAX_HALVES 17
+#define LOAD_MAX_HALVES  17
 #define LOAD_MIN_HALVES  10
-#define BUCKET_COUNT_MAX (UINT32_C(1) << 31)
+#define BUCKET_COUNT_MAX (UINT32_C(1) << 26) /* 500 M keys */
 #define GATHER_MAX       (2 * (WDB_BUCKET_SLOTS + WDB_NODE_MAX))
 #define COMPACT_BLOCKS   8 /* moved in one step */
 
@@ -693,13 +693,16 @@ void wdb_table_shrink(struct wdb_table *table, bool may_grow)
     wdb_arena_compact(&table->arena, &owner, COMPACT_BLOCKS, may_grow);
 }
 
-bool wdb_table_next(const struct wdb_table *table, uint32_t index,
-                    uint32_t *cursor, wdb_ref *out)
+/* The slot at the cursor or the next one that is not free. */
+static bool next_slot(const struct wdb_table *table,
+                      const struct wdb_bucket *bucket, uint32_t *cursor,
+                      uint16_t *tag_out, wdb_ref *out)
 {
-    struct wdb_bucket *bucket = bucket_at(table, index);
     while (*cursor < WDB_BUCKET_SLOTS) {
-        *out = bucket->refs[(*cursor)++];
-        if (*out != 0) {
+        uint32_t slot = (*cursor)++;
+        if (bucket->refs[slot] != 0) {
+            *tag_out = bucket->tags[slot] & WDB_TAG_MASK;
+            *out = bucket->refs[slot];
             return true;
         }
     }
@@ -711,8 +714,29 @@ bool wdb_table_next(const struct wdb_table *table, uint32_t index,
     if (slot >= wdb_node_count(node)) {
         return false;
     }
+    *tag_out = wdb_node_tags(node)[slot];
     *out = wdb_node_refs(node)[slot];
     return true;
+}
+
+bool wdb_table_next(const struct wdb_table *table, uint32_t index,
+                    uint32_t *cursor, wdb_ref *out)
+{
+    uint16_t tag;
+    return next_slot(table, bucket_at(table, index), cursor, &tag, out);
+}
+
+bool wdb_table_next_tagged(const struct wdb_table *table, uint64_t hash,
+                           uint32_t *cursor, wdb_ref *out)
+{
+    const struct wdb_bucket *bucket = bucket_for(table, hash);
+    uint16_t tag;
+    while (next_slot(table, bucket, cursor, &tag, out)) {
+        if (tag == wdb_tag_of(hash)) {
+            return true;
+        }
+    }
+    return false;
 }
 
 /* ---- without the lock ---------------------------------------------------- */

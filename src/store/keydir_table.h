@@ -105,6 +105,9 @@ static inline uint32_t wdb_table_bucket_bits(uint32_t index,
 /* All refs of a bucket: call until false, *cursor starts at 0. */
 bool wdb_table_next(const struct wdb_table *table, uint32_t index,
                     uint32_t *cursor, wdb_ref *out);
+/* Those in the bucket of the hash that have its tag, in the same way. */
+bool wdb_table_next_tagged(const struct wdb_table *table, uint64_t hash,
+                           uint32_t *cursor, wdb_ref *out);
 uint64_t wdb_table_hash(const struct wdb_table *table, const uint32_t *entry);
 
 /* Without the lock, inside the epoch: the bucket (NULL if unknown). */

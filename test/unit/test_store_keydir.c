@@ -451,6 +451,40 @@ TEST(keydir_scan_cursor)
     wdb_keydir_free(keydir);
 }
 
+static void note_position(void *context, struct wdb_slice key, uint64_t hash,
+                          const struct wdb_item *item)
+{
+    uint64_t *noted = context;
+    CHECK_EQ(hash, wdb_siphash13(&hash_key, key));
+    *noted = item->position;
+}
+
+/* A key is found by the part of its hash that an expiry heap keeps, whatever
+ * the other bits say. */
+TEST(keydir_find_hash)
+{
+    struct model *m = model_new(20000, 2);
+    uint64_t noted = 0;
+    wdb_keydir_find_hash(m->keydir, 1, UINT64_MAX, note_position, &noted);
+    CHECK_EQ(noted, 0);
+    for (uint32_t i = 0; i < m->size; i++) {
+        struct wdb_item item = {.position = i + 1};
+        model_put(m, i, &item);
+    }
+    for (uint32_t i = 0; i < m->size; i++) {
+        uint64_t hash = wdb_siphash13(&hash_key, key_of(i, m->key));
+        noted = 0;
+        wdb_keydir_find_hash(m->keydir, hash ^ ~WDB_KEYDIR_MASK_MIN,
+                             WDB_KEYDIR_MASK_MIN, note_position, &noted);
+        CHECK_EQ(noted, i + 1);
+        noted = 0;
+        wdb_keydir_find_hash(m->keydir, hash ^ 1ULL << 40, UINT64_MAX,
+                             note_position, &noted);
+        CHECK_EQ(noted, 0);
+    }
+    model_free(m);
+}
+
 /* ---- random keys --------------------------------------------------------- */
 
 /* Each key of a stripe is drawn about as often as any other, even in a sparse
