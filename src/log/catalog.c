@@ -252,13 +252,14 @@ int wdb_catalog_prepare(struct wdb_log *log, uint64_t size, bool again)
         goto out;
     }
     if (size > log->options.segment_size) {
-        /* One of its own, where it fits in front of the reserve, too. */
+        /* One of its own, where it fits in front of the reserve, too. If there
+         * is no space for it, there may be for smaller ones. */
         size = (size + log->options.reserve_size + 4095) & ~(uint64_t)4095;
+        rc = prepare(log, size);
     } else {
-        size = log->options.segment_size;
+        rc = prepare(log, log->options.segment_size);
+        set_full(log, rc);
     }
-    rc = prepare(log, size);
-    set_full(log, rc);
 out:
     pthread_mutex_unlock(&log->catalog);
     return wdb_log_tell_failure(log, rc);

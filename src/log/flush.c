@@ -110,7 +110,12 @@ int wdb_flush_locked(struct wdb_log *log)
         atomic_load_explicit(&log->newest, memory_order_relaxed);
     const size_t last_used = last->used;
     const uint64_t index = log->index_closed;
+    const bool half_full =
+        log->next == NULL && log->head > log->current->size / 2;
     pthread_mutex_unlock(&log->sequencer);
+    if (half_full && atomic_load(&log->sleeping) && !atomic_load(&log->full)) {
+        wdb_sync_wake(log); /* to prepare the next one */
+    }
 
     /* Blocks before the last are final, and so are their links. */
     struct run run = {0};
@@ -219,8 +224,10 @@ bool wdb_flush_prefill(struct wdb_log *log)
         return false;
     }
     int rc = write_zeros(segment, log->prefill_from, log->prefill_to);
-    if (rc != 0) {
-        (void)wdb_log_fail(log, rc, "write", segment);
+    if (rc == WALKERDB_ENOSPACE) {
+        /* Its unused end was cut off meanwhile: zeros are not needed. */
+    } else if (rc != 0) {
+        rc = wdb_log_fail(log, rc, "write", segment);
     }
     pthread_mutex_lock(&log->writer);
     if (rc == 0 && segment->prefilled < log->prefill_to) {

@@ -141,6 +141,7 @@ struct wdb_log {
 
     pthread_mutex_t disposal_lock;
     struct wdb_segment *disposed; /* no references left; to be closed */
+    atomic_size_t segments_open;
 
     pthread_mutex_t lookup; /* segments' marks */
 
@@ -235,8 +236,9 @@ void wdb_sync_stop_thread(struct wdb_log *log);
 static inline struct wdb_segment *wdb_slots_get(struct wdb_log *log,
                                                 uint32_t slot)
 {
-    struct wdb_slots *leaf = atomic_load_explicit(
-        &log->slots[slot / WDB_SLOTS_SIZE], memory_order_acquire);
+    struct wdb_slots *leaf =
+        atomic_load_explicit(&log->slots[slot / WDB_SLOTS_SIZE],
+                             memory_order_acquire);
     return WDB_LIKELY(leaf != NULL)
                ? atomic_load_explicit(&leaf->items[slot % WDB_SLOTS_SIZE],
                                       memory_order_acquire)

@@ -249,6 +249,9 @@ static void begin_chain(struct wdb_recovery *r)
         r->last_crc = m->segments[i].kind == WDB_SEGMENT_LOG
                           ? m->segments[i].last_crc
                           : 0;
+        if (m->segments[i].kind == WDB_SEGMENT_MERGED) {
+            r->committed = r->index_last; /* only what is gets merged */
+        }
     }
     if (r->first < log->order_count) {
         struct wdb_segment *segment = log->order[r->first];
@@ -259,7 +262,6 @@ static void begin_chain(struct wdb_recovery *r)
         r->index_last = segment->index_first - 1;
         r->last_crc = segment->first_previous_crc;
     }
-    r->committed = r->index_last;
 }
 
 /* Find the end of the log: r->end_segment, r->end_offset. */

@@ -42,6 +42,7 @@ static int segment_new(struct wdb_log *log, uint64_t id,
         free(s);
         return rc;
     }
+    atomic_fetch_add(&log->segments_open, 1);
     *out = s;
     return 0;
 }
@@ -267,6 +268,7 @@ void wdb_segment_close(struct wdb_segment *segment)
     if (atomic_load(&segment->doomed)) {
         unlink_files(segment);
     }
+    atomic_fetch_sub(&segment->log->segments_open, 1);
     wdb_residency_free(segment->residency);
     free(segment->marks);
     free(segment);

@@ -315,6 +315,9 @@ int wdb_log_append_entry(struct wdb_log *log,
 
 int wdb_log_admit(struct wdb_log *log, size_t size)
 {
+    if (WDB_UNLIKELY(log->options.read_only)) {
+        return WALKERDB_EREADONLY;
+    }
     if (WDB_UNLIKELY(wdb_log_failure(log) != 0)) {
         return WALKERDB_EIO;
     }

@@ -47,22 +47,50 @@ struct scenario {
 };
 
 static const struct scenario scenarios[] = {
-    {.name = "interval", .policy = WDB_SYNC_INTERVAL, .value_size_max = 6000,
-     .batch_count = 80, .unflushed_max = 4},
-    {.name = "always", .policy = WDB_SYNC_ALWAYS, .value_size_max = 5000,
-     .batch_count = 60, .unflushed_max = 2},
-    {.name = "never", .policy = WDB_SYNC_NEVER, .value_size_max = 9000,
-     .batch_count = 80, .unflushed_max = 3},
-    {.name = "prefill", .policy = WDB_SYNC_ALWAYS, .prefill = true,
-     .value_size_max = 9000, .batch_count = 40, .unflushed_max = 2},
-    {.name = "large", .policy = WDB_SYNC_INTERVAL, .value_size_max = 100000,
-     .batch_count = 12, .unflushed_max = 2},
-    {.name = "roll", .policy = WDB_SYNC_INTERVAL, .rolls = true,
-     .value_size_max = 3000, .batch_count = 60, .unflushed_max = 3},
-    {.name = "truncate", .policy = WDB_SYNC_ALWAYS, .truncates = true,
-     .value_size_max = 8000, .batch_count = 70, .unflushed_max = 3},
-    {.name = "reopen", .policy = WDB_SYNC_INTERVAL, .reopens = true,
-     .value_size_max = 6000, .batch_count = 60, .unflushed_max = 3},
+    {.name = "interval",
+     .policy = WDB_SYNC_INTERVAL,
+     .value_size_max = 6000,
+     .batch_count = 80,
+     .unflushed_max = 4},
+    {.name = "always",
+     .policy = WDB_SYNC_ALWAYS,
+     .value_size_max = 5000,
+     .batch_count = 60,
+     .unflushed_max = 2},
+    {.name = "never",
+     .policy = WDB_SYNC_NEVER,
+     .value_size_max = 9000,
+     .batch_count = 80,
+     .unflushed_max = 3},
+    {.name = "prefill",
+     .policy = WDB_SYNC_ALWAYS,
+     .prefill = true,
+     .value_size_max = 9000,
+     .batch_count = 40,
+     .unflushed_max = 2},
+    {.name = "large",
+     .policy = WDB_SYNC_INTERVAL,
+     .value_size_max = 100000,
+     .batch_count = 12,
+     .unflushed_max = 2},
+    {.name = "roll",
+     .policy = WDB_SYNC_INTERVAL,
+     .rolls = true,
+     .value_size_max = 3000,
+     .batch_count = 60,
+     .unflushed_max = 3},
+    {.name = "truncate",
+     .policy = WDB_SYNC_ALWAYS,
+     .truncates = true,
+     .value_size_max = 8000,
+     .batch_count = 70,
+     .unflushed_max = 3},
+    {.name = "reopen",
+     .policy = WDB_SYNC_INTERVAL,
+     .reopens = true,
+     .value_size_max = 6000,
+     .batch_count = 60,
+     .unflushed_max = 3},
 };
 
 struct batch {
@@ -155,8 +183,7 @@ static bool truncate_some(struct work *w)
     if (rc != 0) {
         return false;
     }
-    while (notes->count > 0 &&
-           notes->batches[notes->count - 1].index >= from) {
+    while (notes->count > 0 && notes->batches[notes->count - 1].index >= from) {
         notes->count--;
     }
     /* Numbers are not used twice: what was given up is known if it returns. */
@@ -356,9 +383,8 @@ static struct wdb_log *open_and_read(struct notes *notes, struct wdb_env *env,
         return NULL;
     }
     if (*batches_out < least) {
-        snprintf(text, sizeof(text),
-                 "%zu batches are there, %zu were promised", *batches_out,
-                 least);
+        snprintf(text, sizeof(text), "%zu batches are there, %zu were promised",
+                 *batches_out, least);
         notes->complaint = text;
         wdb_log_abandon(log);
         return NULL;
@@ -402,8 +428,7 @@ static bool goes_on(struct notes *notes, struct sim_env *env,
     more->truncating = 0;
     more->live = NULL;
     more->number_next += 100000;
-    struct work w = {
-        .notes = more, .env = env, .log = log, .random = {seed}};
+    struct work w = {.notes = more, .env = env, .log = log, .random = {seed}};
     bool good = true;
     for (int i = 0; i < 3 && good; i++) {
         good = append_one(&w) && wdb_log_flush(log) == 0;
@@ -540,19 +565,16 @@ static const struct {
     const char *name;
     uint32_t mutation;
 } mutations[] = {
-#define MUTATION(name) {#name, WDB_MUTATION_##name}
-    MUTATION(SKIP_SYNC),
-    MUTATION(DURABLE_EARLY),
-    MUTATION(SYNC_LAST_ONLY),
-    MUTATION(SKIP_SYNC_BEFORE_SEAL),
-    MUTATION(SKIP_SEGMENT_SYNC),
-    MUTATION(SKIP_MANIFEST),
-    MUTATION(IGNORE_CHAIN),
-    MUTATION(IGNORE_PAYLOAD),
-    MUTATION(CUT_BEFORE_MANIFEST),
-    MUTATION(SKIP_RECOVERY_SYNC),
-    MUTATION(SKIP_BAD_ENTRY),
-    MUTATION(SKIP_TRUNCATION),
+#define MUTATION(name)                                                         \
+    {                                                                          \
+#name, WDB_MUTATION_##name                                             \
+    }
+    MUTATION(SKIP_SYNC),           MUTATION(DURABLE_EARLY),
+    MUTATION(SYNC_LAST_ONLY),      MUTATION(SKIP_SYNC_BEFORE_SEAL),
+    MUTATION(SKIP_SEGMENT_SYNC),   MUTATION(SKIP_MANIFEST),
+    MUTATION(IGNORE_CHAIN),        MUTATION(IGNORE_PAYLOAD),
+    MUTATION(CUT_BEFORE_MANIFEST), MUTATION(SKIP_RECOVERY_SYNC),
+    MUTATION(SKIP_BAD_ENTRY),      MUTATION(SKIP_TRUNCATION),
     MUTATION(SHORT_WRITE),
 };
 
@@ -573,8 +595,8 @@ static int run_mutations(int argc, char **argv)
             if (caught) {
                 sim_state_print(&result.failure, state, sizeof(state));
                 printf("ok mutation_%s: %s, state %" PRIu64 ", %s: %s\n",
-                       mutations[m].name, scenarios[i].name,
-                       result.state_count, state, complaint);
+                       mutations[m].name, scenarios[i].name, result.state_count,
+                       state, complaint);
             }
         }
         if (!caught) {

@@ -1,46 +1,8 @@
 /* test_log_append.c - append, flush, resolve, roll, close and open again, on
  * the real environment and on the simulated one. */
-#include "lib/log_fixture.h"
-#include "lib/test.h"
-#include "sim/sim_env.h"
+#include "lib/log_place.h"
 
-/* An environment and a directory for one test. */
-struct place {
-    struct wdb_env *env;
-    const char *dir;
-    struct sim_env *sim;
-    struct sim_disk *disk;
-};
-
-static struct place posix_place(void)
-{
-    struct place place = {0};
-    CHECK_EQ(wdb_env_posix_new(&place.env), 0);
-    place.dir = test_path(test_tmpdir(), "db");
-    return place;
-}
-
-static struct place sim_place(void)
-{
-    struct place place = {.dir = "/db"};
-    place.disk = sim_disk_new();
-    place.sim = sim_env_new(place.disk, 1, NULL);
-    place.env = sim_env_base(place.sim);
-    return place;
-}
-
-static void leave(struct place *place)
-{
-    if (place->sim != NULL) {
-        CHECK_EQ(sim_env_open_count(place->sim), 0);
-        sim_env_free(place->sim);
-        sim_disk_free(place->disk);
-    } else {
-        wdb_env_posix_free(place->env);
-    }
-}
-
-static void write_and_read(struct place place)
+static void write_and_read(struct log_place place)
 {
     struct wdb_log_options options;
     struct wdb_log *log;
@@ -81,21 +43,21 @@ static void write_and_read(struct place place)
     CHECK_EQ(found.count, 4);
     CHECK(found.in_order);
     wdb_log_close(log);
-    leave(&place);
+    log_place_leave(&place);
 }
 
 /* What was appended is readable at once, after the flush, after the sync, and
  * when the log was opened again. */
 TEST(log_write_and_read_posix)
 {
-    write_and_read(posix_place());
+    write_and_read(log_place_posix());
 }
 TEST(log_write_and_read_sim)
 {
-    write_and_read(sim_place());
+    write_and_read(log_place_sim());
 }
 
-static void many_segments(struct place place, enum wdb_sync_policy policy)
+static void many_segments(struct log_place place, enum wdb_sync_policy policy)
 {
     enum {
         COUNT = 3000,
@@ -134,31 +96,31 @@ static void many_segments(struct place place, enum wdb_sync_policy policy)
         wdb_log_stats(log, &stats);
         wdb_log_close(log);
     }
-    leave(&place);
+    log_place_leave(&place);
 }
 
 /* Segments follow each other without a gap, under each policy. */
 TEST(log_many_segments_posix)
 {
-    many_segments(posix_place(), WDB_SYNC_INTERVAL);
+    many_segments(log_place_posix(), WDB_SYNC_INTERVAL);
 }
 TEST(log_many_segments_sim_never)
 {
-    many_segments(sim_place(), WDB_SYNC_NEVER);
+    many_segments(log_place_sim(), WDB_SYNC_NEVER);
 }
 TEST(log_many_segments_sim_interval)
 {
-    many_segments(sim_place(), WDB_SYNC_INTERVAL);
+    many_segments(log_place_sim(), WDB_SYNC_INTERVAL);
 }
 TEST(log_many_segments_sim_always)
 {
-    many_segments(sim_place(), WDB_SYNC_ALWAYS);
+    many_segments(log_place_sim(), WDB_SYNC_ALWAYS);
 }
 
 /* A batch that is larger than a segment gets one of its own. */
 TEST(log_batch_larger_than_a_segment)
 {
-    struct place place = sim_place();
+    struct log_place place = log_place_sim();
     struct wdb_log_options options;
     struct wdb_log *log;
     struct wdb_log_place big, small, second;
@@ -183,5 +145,5 @@ TEST(log_batch_larger_than_a_segment)
     CHECK_EQ(found.count, 3);
     CHECK(found.in_order);
     wdb_log_close(log);
-    leave(&place);
+    log_place_leave(&place);
 }
