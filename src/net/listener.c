@@ -2,6 +2,7 @@
  * listener.c - listening sockets, accepting, handing connections to workers in
  * turn.
  */
+#define _GNU_SOURCE
 #include <errno.h>
 #include <netdb.h>
 #include <stdio.h>
@@ -166,17 +167,27 @@ static int listen_on_path(struct wdb_net *net, const char *path,
     return add_listener(net, fd, true);
 }
 
+/* The next word of a list with blanks, NULL at its end. */
+static char *next_word(char **rest)
+{
+    char *word = strsep(rest, " ");
+    while (word != NULL && word[0] == '\0') {
+        word = strsep(rest, " ");
+    }
+    return word;
+}
+
 int wdb_listener_open_all(struct wdb_net *net, char **message_out)
 {
     char hosts[2048], path[256];
     const struct wdb_config *config = net->context->config;
-    char *rest = NULL;
+    char *rest = hosts;
     int code = 0;
     *message_out = NULL;
     if (wdb_config_i64(config, WDB_CONFIG_PORT) != 0) {
         wdb_config_text(config, WDB_CONFIG_BIND, hosts, sizeof(hosts));
-        for (char *host = strtok_r(hosts, " ", &rest);
-             host != NULL && code == 0; host = strtok_r(NULL, " ", &rest)) {
+        for (char *host = next_word(&rest); host != NULL && code == 0;
+             host = next_word(&rest)) {
             bool optional = host[0] == '-';
             code = listen_on_host(net, host + optional, optional, message_out);
         }
