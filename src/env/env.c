@@ -109,8 +109,9 @@ int wdb_env_replace_file(struct wdb_env *env, const char *dir, const char *name,
     if (error == 0) {
         error = env->ops->rename(env, path_tmp, path);
     }
-    if (error == 0) {
-        error = env->ops->sync_dir(env, dir);
+    if (error == 0 && env->ops->sync_dir(env, dir) != 0) {
+        /* Whatever it says: the new content is there, but may vanish. */
+        error = WALKERDB_EIO;
     }
     return error;
 }

@@ -124,7 +124,8 @@ WDB_MUST_CHECK int wdb_env_read_file(struct wdb_env *env, const char *path,
                                      size_t size_max, void **data_out,
                                      size_t *size_out);
 /* Replace dir/name atomically and durably: write dir/name.tmp, sync, rename,
- * sync the directory. On failure the old content stands (a .tmp may stay). */
+ * sync the directory. EIO: the old content stands or the new one; any other
+ * failure: the old one (a .tmp may stay). */
 WDB_MUST_CHECK int wdb_env_replace_file(struct wdb_env *env, const char *dir,
                                         const char *name, const void *data,
                                         size_t size);
