@@ -1,4 +1,4 @@
-/* connection.c - AUTH, HELLO, PING, ECHO, SELECT, QUIT, RESET. */
+/* connection.c - AUTH, HELLO, PING, ECHO, QUIT, RESET. */
 #include "base/number.h"
 #include "cmd/client.h"
 #include "cmd/executor.h"
@@ -146,20 +146,6 @@ void wdb_cmd_ping(struct wdb_call *call)
 void wdb_cmd_echo(struct wdb_call *call)
 {
     wdb_reply_bulk(call->reply, call->argv[1]);
-}
-
-void wdb_cmd_select(struct wdb_call *call)
-{
-    int64_t number;
-    if (!wdb_call_int64(call, 1, &number)) {
-        return;
-    }
-    if (number < 0 || number >= WDB_DATABASE_COUNT) {
-        wdb_call_error(call, "ERR DB index is out of range");
-        return;
-    }
-    call->session->database = (uint32_t)number;
-    wdb_reply_ok(call->reply);
 }
 
 void wdb_cmd_quit(struct wdb_call *call)
