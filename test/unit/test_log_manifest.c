@@ -5,6 +5,7 @@
 #include "lib/fault_alloc.h"
 #include "lib/test.h"
 #include "log/manifest.h"
+#include "sim/sim_env.h"
 
 #define HEADER_SIZE  112
 #define COUNT_AT     104
@@ -307,6 +308,59 @@ TEST(no_memory)
         REQUIRE(n < 100);
     }
     wdb_manifest_release(&m);
+}
+
+/* One store over an older manifest, cut off after `op_count` operations; the
+ * generation that is found after a crash. */
+static uint64_t store_and_crash(const struct wdb_manifest *old,
+                                const struct wdb_manifest *fresh,
+                                uint64_t op_count, enum sim_crash_policy policy,
+                                int *rc_out)
+{
+    struct wdb_random random;
+    struct wdb_manifest found;
+    struct sim_disk *disk = sim_disk_new();
+    struct sim_env *sim = sim_env_new(disk, op_count, NULL);
+    struct wdb_env *env = sim_env_base(sim);
+    uint64_t generation = 0;
+    wdb_random_seed(&random, op_count);
+    CHECK_EQ(env->ops->mkdir(env, "d"), 0);
+    CHECK_EQ(env->ops->sync_dir(env, "."), 0);
+    CHECK_EQ(wdb_manifest_store(env, "d", old), 0);
+    sim_env_die_after(sim, sim_env_op_number(sim) + op_count);
+    *rc_out = wdb_manifest_store(env, "d", fresh);
+    sim_env_free(sim);
+    sim_disk_crash(disk, policy, &random);
+    sim = sim_env_new(disk, 1, NULL);
+    const int rc = wdb_manifest_load(sim_env_base(sim), "d", &found);
+    CHECK_EQ(rc, 0);
+    if (rc == 0) {
+        generation = found.generation;
+        wdb_manifest_release(&found);
+    }
+    sim_env_free(sim);
+    sim_disk_free(disk);
+    return generation;
+}
+
+/* Power may fail at any point of a replacement: the old one or the new one is
+ * there, and the new one if the call had returned. */
+TEST(crash_while_replacing)
+{
+    struct wdb_manifest old = make_manifest(), fresh = make_manifest();
+    fresh.generation = old.generation + 1;
+    for (uint64_t n = 0; n < 12 && !test_has_failed(); n++) {
+        for (int policy = 0; policy < SIM_CRASH_POLICY_COUNT; policy++) {
+            int rc;
+            const uint64_t generation =
+                store_and_crash(&old, &fresh, n, (enum sim_crash_policy)policy,
+                                &rc);
+            CHECK(generation == fresh.generation ||
+                  (generation == old.generation && rc != 0));
+        }
+    }
+    wdb_manifest_release(&old);
+    wdb_manifest_release(&fresh);
 }
 
 /* Stored, loaded, replaced; a missing or cut file has its own error. */

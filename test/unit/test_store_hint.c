@@ -3,8 +3,10 @@
 #include <stdlib.h>
 
 #include "lib/fault_alloc.h"
+#include "lib/log_fixture.h"
 #include "lib/test.h"
 #include "log/names.h"
+#include "sim/sim_env.h"
 #include "store/hint.h"
 
 static const struct wdb_hint_identity identity = {
@@ -333,6 +335,157 @@ TEST(no_memory)
         CHECK_EQ(rc, WALKERDB_ENOMEM);
         REQUIRE(n < 1000);
     }
+    wdb_env_posix_free(env);
+}
+
+/* Whichever file operation fails: an error, nothing left open, and no hint or
+ * a whole one. */
+TEST(io_failures)
+{
+    for (uint64_t n = 1;; n++) {
+        struct sim_disk *disk = sim_disk_new();
+        struct sim_env *sim = sim_env_new(disk, n, NULL);
+        struct wdb_env *env = sim_env_base(sim);
+        struct wdb_hint hint;
+        REQUIRE_EQ(env->ops->mkdir(env, "d"), 0);
+        sim_env_fail(sim, (struct sim_fault){.op = SIM_OP_MUTATING,
+                                             .nth = n,
+                                             .error = WALKERDB_EIO,
+                                             .is_partial = n % 2 == 0});
+        const int rc = write_file(env, "d", 20000);
+        const bool failed = sim_env_clear_faults(sim) != 0;
+        CHECK_EQ(rc, failed ? WALKERDB_EIO : 0);
+        CHECK_EQ(sim_env_open_count(sim), 0);
+        const int open_rc = wdb_hint_open(env, "d", &identity, &hint);
+        if (open_rc == 0) {
+            check_samples(&hint, 20000);
+            wdb_hint_close(&hint);
+        } else {
+            CHECK_EQ(open_rc, WALKERDB_ENOTFOUND);
+        }
+        sim_env_free(sim);
+        sim_disk_free(disk);
+        if (!failed) {
+            CHECK_EQ(open_rc, 0);
+            break;
+        }
+        REQUIRE(n < 100 && !test_has_failed());
+    }
+}
+
+/* After a power cut at any point, however much of what was not synced is on
+ * the disk, the hint is whole or it is refused; never is half of it used. */
+TEST(crashes)
+{
+    struct wdb_random random;
+    wdb_random_seed(&random, 7);
+    for (uint64_t n = 0; n < 15 * SIM_CRASH_POLICY_COUNT; n++) {
+        struct sim_disk *disk = sim_disk_new();
+        struct sim_env *sim = sim_env_new(disk, n, NULL);
+        struct wdb_env *env = sim_env_base(sim);
+        struct wdb_hint hint;
+        REQUIRE_EQ(env->ops->mkdir(env, "d"), 0);
+        REQUIRE_EQ(env->ops->sync_dir(env, "."), 0);
+        sim_env_die_after(sim,
+                          sim_env_op_number(sim) + n / SIM_CRASH_POLICY_COUNT);
+        const int rc = write_file(env, "d", 20000);
+        sim_env_free(sim);
+        sim_disk_crash(disk,
+                       (enum sim_crash_policy)(n % SIM_CRASH_POLICY_COUNT),
+                       &random);
+        sim = sim_env_new(disk, n, NULL);
+        env = sim_env_base(sim);
+        const int open_rc = wdb_hint_open(env, "d", &identity, &hint);
+        if (open_rc == 0) {
+            check_samples(&hint, 20000);
+            wdb_hint_close(&hint);
+        } else {
+            CHECK(rc != 0);
+            CHECK(open_rc == WALKERDB_ENOTFOUND ||
+                  open_rc == WALKERDB_ECORRUPT);
+        }
+        sim_env_free(sim);
+        sim_disk_free(disk);
+    }
+}
+
+struct compare {
+    struct wdb_hint_cursor cursor;
+    uint64_t count;
+};
+
+/* The hint's next item is this record of the segment. */
+static int compare_record(void *context, const struct wdb_record *record,
+                          wdb_position position, uint64_t size)
+{
+    struct compare *compare = context;
+    struct wdb_hint_item item;
+    CHECK_EQ(wdb_hint_next(&compare->cursor, &item), 0);
+    CHECK_EQ(item.kind, record->kind);
+    CHECK_EQ(item.flags, record->flags);
+    CHECK_EQ(item.offset, wdb_position_offset(position));
+    CHECK_EQ(item.size, size);
+    CHECK(wdb_slice_equal(item.key, record->key));
+    compare->count++;
+    return test_has_failed() ? WALKERDB_EABORTED : 0;
+}
+
+/* Opens a log with one sealed segment of 2,000 records; NULL on failure. */
+static struct wdb_log *make_log(struct wdb_env *env, const char *dir)
+{
+    struct wdb_log_options options;
+    struct wdb_log *log = NULL;
+    log_fixture_options(&options, env, dir);
+    options.segment_size = 1 << 20;
+    CHECK_EQ(wdb_log_open(&options, &log, NULL), 0);
+    for (uint64_t n = 0; n < 2000 && !test_has_failed(); n += 4) {
+        CHECK_EQ(log_fixture_append(log, n, 4, 50, NULL), 0);
+        if (n % 100 == 0) {
+            CHECK_EQ(wdb_log_flush(log), 0);
+        }
+    }
+    CHECK_EQ(wdb_log_roll(log), 0);
+    return log;
+}
+
+/* The hint of a real segment lists what a scan of it finds; whichever
+ * allocation fails, there is none. */
+TEST(build)
+{
+    const char *dir = test_tmpdir();
+    struct wdb_env *env;
+    struct wdb_segment **segments;
+    struct wdb_hint_identity id;
+    struct wdb_hint hint;
+    size_t count;
+    REQUIRE_EQ(wdb_env_posix_new(&env), 0);
+    struct wdb_log *log = make_log(env, dir);
+    REQUIRE(log != NULL && !test_has_failed());
+    REQUIRE_EQ(wdb_log_segments(log, &segments, &count), 0);
+    REQUIRE(count >= 1);
+    wdb_hint_identify(segments[0], &id);
+    for (uint64_t n = 1;; n++) {
+        fault_alloc_arm_thread(n);
+        const int rc = wdb_hint_build(log, segments[0]);
+        if (!fault_alloc_disarm()) {
+            CHECK_EQ(rc, 0);
+            break;
+        }
+        CHECK_EQ(rc, WALKERDB_ENOMEM);
+        CHECK_EQ(wdb_hint_open(env, dir, &id, &hint), WALKERDB_ENOTFOUND);
+    }
+    REQUIRE_EQ(wdb_hint_open(env, dir, &id, &hint), 0);
+    struct compare compare = {.count = 0};
+    wdb_hint_begin(&hint, &compare.cursor);
+    CHECK_EQ(wdb_log_scan(log, segments[0], compare_record, &compare, NULL), 0);
+    CHECK_EQ(compare.count, 2000);
+    CHECK_EQ(hint.record_count, 2000);
+    wdb_hint_close(&hint);
+    for (size_t i = 0; i < count; i++) {
+        wdb_segment_drop(segments[i]);
+    }
+    free(segments);
+    wdb_log_close(log);
     wdb_env_posix_free(env);
 }
 

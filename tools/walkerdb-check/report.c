@@ -245,13 +245,18 @@ static void summary_text(const struct check *check,
     }
     for (size_t i = 0; i < check->segment_count; i++) {
         const struct check_segment *s = &check->segments[i];
-        fprintf(out,
-                "  %s  %s, %" PRIu64 " entries, %" PRIu64
-                " records, index %" PRIu64 " to %" PRIu64 ", %s of %s used%s\n",
-                s->name, s->m.sealed ? "sealed" : "open", s->entry_count,
-                s->record_count, s->index_first, s->index_last,
-                size_text(s->end).text, size_text(s->file_size).text,
-                s->problem_count != 0 ? "  DAMAGED" : "");
+        fprintf(out, "  %s  %s, ", s->name, s->m.sealed ? "sealed" : "open");
+        if (s->record_count + s->entry_count == 0) {
+            fputs("empty", out);
+        } else {
+            fprintf(out,
+                    "%" PRIu64 " entries, %" PRIu64 " records, index %" PRIu64
+                    " to %" PRIu64 ", %s of %s used",
+                    s->entry_count, s->record_count, s->index_first,
+                    s->index_last, size_text(s->end).text,
+                    size_text(s->file_size).text);
+        }
+        fputs(s->problem_count != 0 ? "  DAMAGED\n" : "\n", out);
     }
     fprintf(out,
             "  records    %" PRIu64 " (%" PRIu64 " puts, %" PRIu64
