@@ -126,5 +126,13 @@ const struct wdb_command *wdb_command_by_id(uint16_t id);
 int wdb_command_keys(const struct wdb_command *command, uint32_t argc,
                      const struct wdb_slice *argv, uint32_t *out,
                      uint32_t out_count);
+/* How this request uses the keys of a specification: its flags, unless the
+ * arguments decide (WDB_KEY_VARIABLE_FLAGS). */
+uint32_t wdb_command_key_flags(const struct wdb_command *command, uint8_t spec,
+                               uint32_t argc, const struct wdb_slice *argv);
+/* The specification that argument `index`, a key of the request, is of. */
+uint8_t wdb_command_key_spec_of(const struct wdb_command *command,
+                                uint32_t argc, const struct wdb_slice *argv,
+                                uint32_t index);
 
 #endif

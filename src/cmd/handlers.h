@@ -97,6 +97,7 @@ void wdb_cmd_select(struct wdb_call *call);
 /* The server. */
 void wdb_cmd_bgrewriteaof(struct wdb_call *call);
 void wdb_cmd_bgsave(struct wdb_call *call);
+void wdb_cmd_command(struct wdb_call *call);
 void wdb_cmd_command_count(struct wdb_call *call);
 void wdb_cmd_command_docs(struct wdb_call *call);
 void wdb_cmd_command_getkeys(struct wdb_call *call);

@@ -1,7 +1,9 @@
 /* keys.c - which arguments of a request are keys, by the key specifications. */
+#include <strings.h>
+
 #include "base/attributes.h"
 #include "base/number.h"
-#include "cmd/command.h"
+#include "cmd/handlers.h"
 
 /* Keys of one specification from *count on; false if it is malformed. */
 static bool add_keys(const struct wdb_key_spec *spec, uint32_t argc,
@@ -56,4 +58,72 @@ int wdb_command_keys(const struct wdb_command *command, uint32_t argc,
         }
     }
     return (int)count;
+}
+
+static bool is_word(struct wdb_slice argument, const char *word)
+{
+    return argument.size == strlen(word) &&
+           strncasecmp((const char *)argument.data, word, argument.size) == 0;
+}
+
+/* SET reads the old value if it is asked to. */
+static uint32_t set_flags(uint32_t argc, const struct wdb_slice *argv)
+{
+    for (uint32_t i = 3; i < argc; i++) {
+        if (is_word(argv[i], "GET")) {
+            return WDB_KEY_RW | WDB_KEY_ACCESS | WDB_KEY_UPDATE;
+        }
+    }
+    return WDB_KEY_OW | WDB_KEY_UPDATE;
+}
+
+/* BITFIELD writes unless all of it is GET. */
+static uint32_t bitfield_flags(uint32_t argc, const struct wdb_slice *argv)
+{
+    for (uint32_t i = 2; i < argc; i++) {
+        const uint32_t left = argc - i - 1;
+        if (left >= 2 && is_word(argv[i], "GET")) {
+            i += 2;
+        } else if (left >= 1 && is_word(argv[i], "OVERFLOW")) {
+            i++;
+        } else {
+            return WDB_KEY_RW | WDB_KEY_ACCESS | WDB_KEY_UPDATE;
+        }
+    }
+    return WDB_KEY_RO | WDB_KEY_ACCESS;
+}
+
+uint32_t wdb_command_key_flags(const struct wdb_command *command, uint8_t spec,
+                               uint32_t argc, const struct wdb_slice *argv)
+{
+    if (command->handler == wdb_cmd_set) {
+        return set_flags(argc, argv);
+    }
+    if (command->handler == wdb_cmd_bitfield) {
+        return bitfield_flags(argc, argv);
+    }
+    return command->keys[spec].flags;
+}
+
+uint8_t wdb_command_key_spec_of(const struct wdb_command *command,
+                                uint32_t argc, const struct wdb_slice *argv,
+                                uint32_t index)
+{
+    for (uint8_t i = 0; i < command->key_spec_count; i++) {
+        const struct wdb_key_spec *spec = &command->keys[i];
+        int64_t first = spec->first;
+        int64_t last =
+            spec->last < 0 ? (int64_t)argc + spec->last : first + spec->last;
+        if (spec->keynum != 0) {
+            int64_t key_count = 0;
+            (void)wdb_parse_int64(argv[first], &key_count);
+            first += spec->keynum;
+            last = first + (key_count - 1) * spec->step;
+        }
+        if (index >= first && index <= last &&
+            (index - first) % spec->step == 0) {
+            return i;
+        }
+    }
+    return 0;
 }

@@ -1,0 +1,12 @@
+/* command_lookup.h - what COMMAND's parts share. */
+#ifndef WDB_CMD_COMMAND_LOOKUP_H
+#define WDB_CMD_COMMAND_LOOKUP_H
+
+#include "cmd/command.h"
+
+/* Commands that exist, without subcommands. */
+size_t wdb_command_count(void);
+/* By full name: "get", "client|list"; NULL. */
+const struct wdb_command *wdb_command_by_name(struct wdb_slice name);
+
+#endif

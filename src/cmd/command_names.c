@@ -1,0 +1,67 @@
+/* command_names.c - names of flags, categories and uses of keys, as Redis gives
+ * them, in its order. */
+#include "cmd/command_names.h"
+
+const struct wdb_bit_name wdb_command_flag_names[] = {
+    {WDB_CMD_WRITE, "write"},
+    {WDB_CMD_READONLY, "readonly"},
+    {WDB_CMD_DENYOOM, "denyoom"},
+    {WDB_CMD_ADMIN, "admin"},
+    {WDB_CMD_PUBSUB, "pubsub"},
+    {WDB_CMD_NOSCRIPT, "noscript"},
+    {WDB_CMD_BLOCKING, "blocking"},
+    {WDB_CMD_LOADING, "loading"},
+    {WDB_CMD_STALE, "stale"},
+    {WDB_CMD_SKIP_MONITOR, "skip_monitor"},
+    {WDB_CMD_SKIP_SLOWLOG, "skip_slowlog"},
+    {WDB_CMD_FAST, "fast"},
+    {WDB_CMD_NO_AUTH, "no_auth"},
+    {WDB_CMD_MAY_REPLICATE, "may_replicate"},
+    {WDB_CMD_NO_MANDATORY_KEYS, "no_mandatory_keys"},
+    {WDB_CMD_PROTECTED, "protected"},
+    {WDB_CMD_NO_ASYNC_LOADING, "no_async_loading"},
+    {WDB_CMD_NO_MULTI, "no_multi"},
+    {WDB_CMD_MOVABLE_KEYS, "movablekeys"},
+    {WDB_CMD_ALLOW_BUSY, "allow_busy"},
+    {0, NULL},
+};
+
+const struct wdb_bit_name wdb_acl_category_names[] = {
+    {WDB_ACL_KEYSPACE, "keyspace"},
+    {WDB_ACL_READ, "read"},
+    {WDB_ACL_WRITE, "write"},
+    {WDB_ACL_SET, "set"},
+    {WDB_ACL_SORTEDSET, "sortedset"},
+    {WDB_ACL_LIST, "list"},
+    {WDB_ACL_HASH, "hash"},
+    {WDB_ACL_STRING, "string"},
+    {WDB_ACL_BITMAP, "bitmap"},
+    {WDB_ACL_HYPERLOGLOG, "hyperloglog"},
+    {WDB_ACL_GEO, "geo"},
+    {WDB_ACL_STREAM, "stream"},
+    {WDB_ACL_PUBSUB, "pubsub"},
+    {WDB_ACL_ADMIN, "admin"},
+    {WDB_ACL_FAST, "fast"},
+    {WDB_ACL_SLOW, "slow"},
+    {WDB_ACL_BLOCKING, "blocking"},
+    {WDB_ACL_DANGEROUS, "dangerous"},
+    {WDB_ACL_CONNECTION, "connection"},
+    {WDB_ACL_TRANSACTION, "transaction"},
+    {WDB_ACL_SCRIPTING, "scripting"},
+    {0, NULL},
+};
+
+const struct wdb_bit_name wdb_key_flag_names[] = {
+    {WDB_KEY_RO, "RO"},
+    {WDB_KEY_RW, "RW"},
+    {WDB_KEY_OW, "OW"},
+    {WDB_KEY_RM, "RM"},
+    {WDB_KEY_ACCESS, "access"},
+    {WDB_KEY_UPDATE, "update"},
+    {WDB_KEY_INSERT, "insert"},
+    {WDB_KEY_DELETE, "delete"},
+    {WDB_KEY_NOT_KEY, "not_key"},
+    {WDB_KEY_INCOMPLETE, "incomplete"},
+    {WDB_KEY_VARIABLE_FLAGS, "variable_flags"},
+    {0, NULL},
+};
