@@ -7,6 +7,7 @@
 
 #include "admin/process.h"
 #include "cmd/client.h"
+#include "cmd/collect.h"
 #include "cmd/handlers.h"
 
 #define ERROR_SIZE 512
@@ -73,46 +74,25 @@ int wdb_context_apply(void *context, enum wdb_config_id id, char *error,
 
 /* --- GET ------------------------------------------------------------------------- */
 
-/* The pairs, encoded, until it is known how many there are. */
-struct pairs {
-    struct wdb_output output;
-    struct wdb_reply reply;
-    size_t count;
-};
-
 static void add_pair(void *context, const char *name, struct wdb_slice value)
 {
-    struct pairs *pairs = context;
+    struct wdb_collect *pairs = context;
     wdb_reply_bulk_str(&pairs->reply, name);
     wdb_reply_bulk(&pairs->reply, value);
     pairs->count++;
 }
 
-/* Hand all bytes of one output to another. */
-static void move_output(struct wdb_output *to, struct wdb_output *from)
-{
-    struct iovec vector;
-    while (wdb_output_peek(from, &vector, 1, from->size) > 0) {
-        wdb_output_append(to, vector.iov_base, vector.iov_len);
-        wdb_output_consume(from, vector.iov_len);
-    }
-}
-
 void wdb_cmd_config_get(struct wdb_call *call)
 {
-    struct pairs pairs = {.reply = {.protocol = call->reply->protocol}};
-    wdb_output_init(&pairs.output);
-    pairs.reply.output = &pairs.output;
+    struct wdb_collect pairs;
+    wdb_collect_begin(&pairs, call);
     int code = wdb_config_get(call->context->config, call->argv + 2,
                               call->argc - 2, add_pair, &pairs);
-    if (code == 0 && pairs.output.failed) {
-        code = WALKERDB_ENOMEM;
+    if (wdb_call_failed(call, code)) {
+        wdb_collect_drop(&pairs);
+    } else {
+        wdb_collect_map(&pairs, call);
     }
-    if (!wdb_call_failed(call, code)) {
-        wdb_reply_map(call->reply, pairs.count);
-        move_output(call->reply->output, &pairs.output);
-    }
-    wdb_output_release(&pairs.output);
 }
 
 /* --- SET, RESETSTAT, HELP ----------------------------------------------------------- */
