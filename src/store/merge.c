@@ -388,6 +388,11 @@ void wdb_merge_stats(struct wdb_store *store, struct wdb_store_stats *out)
 {
     const struct wdb_merge *merge = store->merge;
     out->merge_running = atomic_load(&merge->running);
+    const uint64_t begin_ns = atomic_load(&merge->begin_ns);
+    const uint64_t time_ns = now_ns(merge);
+    out->merge_duration_ms = out->merge_running && time_ns > begin_ns
+                                 ? (time_ns - begin_ns) / WDB_NS_PER_MS
+                                 : 0;
     out->merge_paused = atomic_load(&merge->paused);
     out->merge_count = atomic_load(&merge->count);
     out->merge_done_bytes = atomic_load(&merge->done_bytes);

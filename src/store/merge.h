@@ -79,7 +79,7 @@ struct wdb_merge {
 
     uint64_t ready_ns; /* rate limit: not before */
     uint64_t retry_ns; /* after a failure: not before */
-    uint64_t begin_ns;
+    _Atomic uint64_t begin_ns;
 
     /* statistics; any thread */
     _Atomic bool running;

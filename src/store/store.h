@@ -215,6 +215,7 @@ struct wdb_store_stats {
     uint64_t bytes_live, bytes_dead, bytes_reclaimable;
     bool merge_running, merge_paused;
     uint64_t merge_count, merge_done_bytes, merge_total_bytes;
+    uint64_t merge_duration_ms; /* of the one that runs, so far */
     uint64_t merge_last_ms, merge_last_duration_ms, merge_last_freed;
     int merge_last_error;
     uint64_t load_duration_ms, load_hint_count, load_scan_count;
