@@ -32,6 +32,7 @@ static void refresh(struct wdb_log *log, struct wdb_manifest *m)
     m->generation = log->manifest.generation + 1;
     m->index_retained = atomic_load(&log->retained);
     m->index_durable = atomic_load(&log->durable);
+    m->index_committed = wdb_log_committed(log);
     m->time_ms = atomic_load(&log->time_ms);
     pthread_mutex_lock(&log->sequencer);
     m->term = log->term > m->term ? log->term : m->term;

@@ -4,7 +4,8 @@
  * Whoever gets the writer lock writes for all who wait for it; they find their
  * work done. Zeros are written ahead of the data, while no lock is held, into
  * a range that no block covers yet: [prefill_from, prefill_to) of one segment.
- * A write that comes to it waits, so zeros never land on data.
+ * A write that comes to it waits, so zeros never land on data: prefill_lock is
+ * held as long as they are being written.
  */
 #include "log/log_internal.h"
 
@@ -25,11 +26,13 @@ struct run {
     int count;
 };
 
+/* The writer lock stays held: the blocks are half-way through a write. */
 static void wait_for_prefill(struct wdb_log *log, const struct run *run)
 {
-    while (log->prefilling == run->segment && run->offset < log->prefill_to &&
-           run->offset + run->size > log->prefill_from) {
-        pthread_cond_wait(&log->prefill_done, &log->writer);
+    if (log->prefilling == run->segment && run->offset < log->prefill_to &&
+        run->offset + run->size > log->prefill_from) {
+        pthread_mutex_lock(&log->prefill_lock);
+        pthread_mutex_unlock(&log->prefill_lock);
     }
 }
 
@@ -194,6 +197,8 @@ static struct wdb_segment *prefill_begin(struct wdb_log *log)
     log->prefill_from = from;
     log->prefill_to = to < segment->size ? to : segment->size;
     log->prefilling = segment;
+    /* Free, since others take it only while they hold the writer lock. */
+    pthread_mutex_lock(&log->prefill_lock);
     wdb_segment_acquire(segment);
     return segment;
 }
@@ -229,12 +234,12 @@ bool wdb_flush_prefill(struct wdb_log *log)
     } else if (rc != 0) {
         rc = wdb_log_fail(log, rc, "write", segment);
     }
+    pthread_mutex_unlock(&log->prefill_lock);
     pthread_mutex_lock(&log->writer);
     if (rc == 0 && segment->prefilled < log->prefill_to) {
         segment->prefilled = log->prefill_to;
     }
     log->prefilling = NULL;
-    pthread_cond_broadcast(&log->prefill_done);
     pthread_mutex_unlock(&log->writer);
     wdb_segment_drop(segment);
     (void)wdb_log_tell_failure(log, rc);

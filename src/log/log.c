@@ -35,7 +35,7 @@ static void init_locks(struct wdb_log *log)
     pthread_mutex_init(&log->sequencer, &spinning);
     pthread_mutexattr_destroy(&spinning);
     pthread_mutex_init(&log->writer, NULL);
-    pthread_cond_init(&log->prefill_done, NULL);
+    pthread_mutex_init(&log->prefill_lock, NULL);
     pthread_mutex_init(&log->syncing, NULL);
     pthread_mutex_init(&log->catalog, NULL);
     pthread_mutex_init(&log->table, NULL);
@@ -53,7 +53,7 @@ static void release_locks(struct wdb_log *log)
 {
     pthread_mutex_destroy(&log->sequencer);
     pthread_mutex_destroy(&log->writer);
-    pthread_cond_destroy(&log->prefill_done);
+    pthread_mutex_destroy(&log->prefill_lock);
     pthread_mutex_destroy(&log->syncing);
     pthread_mutex_destroy(&log->catalog);
     pthread_mutex_destroy(&log->table);

@@ -94,7 +94,7 @@ struct wdb_log {
 
     /* --- writer ---------------------------------------------------------- */
     WDB_ALIGN_CACHE pthread_mutex_t writer;
-    pthread_cond_t prefill_done; /* with writer */
+    pthread_mutex_t prefill_lock; /* held while zeros are being written */
     struct wdb_block *oldest;
     struct wdb_segment *prefilling; /* zeros are being written to this one, */
     uint64_t prefill_from, prefill_to; /* here: writes must wait */

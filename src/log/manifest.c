@@ -1,7 +1,7 @@
 /*
  * manifest.c - encodes, decodes and replaces the manifest.
  *
- *   0        112                         +80*count     +raft       +8
+ *   0        120                         +80*count     +raft       +8
  *   +--------+-----------+-----+---------+-------------+-----------+
  *   | header | segment 0 | ... | n - 1   | raft, to 8  | 0u32, crc |
  *   +--------+-----------+-----+---------+-------------+-----------+
@@ -36,11 +36,12 @@ struct header {
     uint64_t object_counter;
     uint64_t term;
     uint64_t index_durable;
+    uint64_t index_committed;
     uint64_t time_ms;
     uint32_t segment_count;
     uint32_t raft_size;
 };
-static_assert(sizeof(struct header) == 112, "on disk");
+static_assert(sizeof(struct header) == 120, "on disk");
 
 struct segment_image {
     uint64_t id;
@@ -242,6 +243,7 @@ int wdb_manifest_encode(const struct wdb_manifest *m, void **data_out,
         .object_counter = m->object_counter,
         .term = m->term,
         .index_durable = m->index_durable,
+        .index_committed = m->index_committed,
         .time_ms = m->time_ms,
         .segment_count = (uint32_t)m->segment_count,
         .raft_size = (uint32_t)m->raft.size,
@@ -362,6 +364,7 @@ int wdb_manifest_decode(const void *data, size_t size, struct wdb_manifest *out)
         .object_counter = header.object_counter,
         .term = header.term,
         .index_durable = header.index_durable,
+        .index_committed = header.index_committed,
         .time_ms = header.time_ms,
         .cluster = (header.flags & FLAG_CLUSTER) != 0,
         .segment_count = header.segment_count,

@@ -50,6 +50,8 @@ struct wdb_manifest {
     uint64_t index_retained; /* log entries from here on are kept for peers */
     uint64_t index_durable;  /* entries up to here were durable when this was
                                 written: damage there is corruption */
+    uint64_t index_committed; /* entries up to here were known committed then:
+                                 merged segments rely on it */
     uint64_t time_ms;        /* highest logged time then */
     uint64_t object_counter; /* high-water mark: ids below may be in use */
     uint64_t term;           /* standalone: 1 */

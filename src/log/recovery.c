@@ -243,15 +243,13 @@ static void begin_chain(struct wdb_recovery *r)
     struct wdb_log *log = r->log;
     const struct wdb_manifest *m = &log->manifest;
     r->mark = m->index_durable;
+    r->committed = m->index_committed;
     r->time_ms = m->time_ms;
     for (size_t i = 0; i < r->first; i++) {
         r->index_last = m->segments[i].index_last;
         r->last_crc = m->segments[i].kind == WDB_SEGMENT_LOG
                           ? m->segments[i].last_crc
                           : 0;
-        if (m->segments[i].kind == WDB_SEGMENT_MERGED) {
-            r->committed = r->index_last; /* only what is gets merged */
-        }
     }
     if (r->first < log->order_count) {
         struct wdb_segment *segment = log->order[r->first];
