@@ -158,8 +158,8 @@ def read_segment(data, segment):
 def read_manifest(data):
     names = ("magic", "version", "flags", "size", "generation", "nonce", "segment_id_next",
              "truncation_index", "truncation_count", "index_retained", "object_counter",
-             "term", "index_durable", "time_ms", "segment_count", "raft_size")
-    manifest = dict(zip(names, struct.unpack_from("<8sII11QII", data)))
+             "term", "index_durable", "index_committed", "time_ms", "segment_count", "raft_size")
+    manifest = dict(zip(names, struct.unpack_from("<8sII12QII", data)))
     need(manifest["magic"] == b"kWdbMAN1" and manifest["version"] == 1, "magic or version")
     need(manifest["size"] == len(data), "size of the manifest")
     need(struct.unpack("<II", data[-8:]) == (0, crc32c(data[:-4])), "checksum of the manifest")
@@ -167,11 +167,11 @@ def read_manifest(data):
              "record_count", "bytes_dead", "first_previous_crc", "last_crc", "kind", "flags")
     manifest["segments"] = []
     for i in range(manifest["segment_count"]):
-        values = struct.unpack_from("<8QIIBB6x", data, 112 + 80 * i)
+        values = struct.unpack_from("<8QIIBB6x", data, 120 + 80 * i)
         segment = dict(zip(names, values))
         segment["sealed"] = segment["flags"] == 1
         manifest["segments"].append(segment)
-    start = 112 + 80 * manifest["segment_count"]
+    start = 120 + 80 * manifest["segment_count"]
     manifest["raft"] = data[start:start + manifest["raft_size"]]
     return manifest
 

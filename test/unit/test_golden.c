@@ -245,6 +245,7 @@ static void make_manifest(struct wdb_manifest *m)
     m->truncation_count = 1;
     m->index_retained = 4;
     m->index_durable = 11;
+    m->index_committed = 10;
     m->time_ms = open.time_ms;
     m->object_counter = 1024;
     m->term = 2;
@@ -488,6 +489,7 @@ TEST(decode_others)
     CHECK_EQ(m.segment_count, 3);
     CHECK_EQ(m.segments[0].id, 2);
     CHECK_EQ(m.index_durable, 11);
+    CHECK_EQ(m.index_committed, 10);
     CHECK(!m.segments[2].sealed);
     CHECK(wdb_slice_equal(m.raft, wdb_slice_str("opaque")));
     wdb_manifest_release(&m);

@@ -7,9 +7,9 @@
 #include "log/manifest.h"
 #include "sim/sim_env.h"
 
-#define HEADER_SIZE  112
-#define COUNT_AT     104
-#define RAFT_SIZE_AT 108
+#define HEADER_SIZE  120
+#define COUNT_AT     112
+#define RAFT_SIZE_AT 116
 #define SEGMENT_SIZE 80
 #define RAFT_AT      (HEADER_SIZE + 3 * SEGMENT_SIZE)
 
@@ -26,6 +26,7 @@ static struct wdb_manifest make_manifest(void)
     m.object_counter = 4096;
     m.term = 7;
     m.index_durable = 99;
+    m.index_committed = 98;
     m.time_ms = UINT64_C(1700000000123);
     m.cluster = true;
     m.segment_count = 3;
@@ -101,6 +102,7 @@ static void check_equal(const struct wdb_manifest *a,
     CHECK_EQ(a->object_counter, b->object_counter);
     CHECK_EQ(a->term, b->term);
     CHECK_EQ(a->index_durable, b->index_durable);
+    CHECK_EQ(a->index_committed, b->index_committed);
     CHECK_EQ(a->time_ms, b->time_ms);
     CHECK_EQ(a->cluster, b->cluster);
     CHECK(wdb_slice_equal(a->raft, b->raft));
