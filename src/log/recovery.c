@@ -251,6 +251,11 @@ static void begin_chain(struct wdb_recovery *r)
                           ? m->segments[i].last_crc
                           : 0;
     }
+    if (r->first > 0 && m->segments[r->first - 1].kind == WDB_SEGMENT_MERGED &&
+        r->index_last < m->index_durable) {
+        /* Merge dropped the last entries: their indexes stay used. */
+        r->index_last = m->index_durable;
+    }
     if (r->first < log->order_count) {
         struct wdb_segment *segment = log->order[r->first];
         if (segment->index_first == 0) {
