@@ -513,14 +513,18 @@ static void execute_request(struct wdb_executor *executor, struct slot *slot)
         if (session->flags & WDB_SESSION_REPLY_SKIP) {
             session->flags |= WDB_SESSION_REPLY_SKIP_NEXT;
         }
+        wdb_parser_restart(&session->parser);
         park_cold(executor, session);
         return;
     case WDB_DISPATCH_PAUSED:
+        wdb_parser_restart(&session->parser);
         session->flags |= WDB_SESSION_PARKED | WDB_SESSION_PAUSED;
         wdb_list_remove(&session->ready_node);
         wdb_list_append(&executor->paused, &session->ready_node);
         return;
     case WDB_DISPATCH_PARKED:
+        /* What was parsed ahead is skipped, and parsed again later. */
+        wdb_parser_restart(&session->parser);
         session->flags |= WDB_SESSION_PARKED;
         break;
     case WDB_DISPATCH_DONE:

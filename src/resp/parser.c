@@ -46,6 +46,13 @@ void wdb_parser_release(struct wdb_parser *parser)
     wdb_parser_init(parser);
 }
 
+void wdb_parser_restart(struct wdb_parser *parser)
+{
+    parser->remaining = 0;
+    parser->offset = 0;
+    parser->bulk_size = -1;
+}
+
 static enum wdb_parse_result fail(struct wdb_parser *parser, const char *text)
 {
     snprintf(parser->error, sizeof(parser->error), "Protocol error: %s", text);

@@ -61,6 +61,9 @@ enum wdb_parse_result wdb_parser_next(struct wdb_parser *parser,
                                       const uint8_t *data, size_t size,
                                       size_t *consumed_out,
                                       size_t *size_hint_out);
+/* Forget how far it got: the next call gets the start of a request that was
+ * parsed (wholly or in part) before. */
+void wdb_parser_restart(struct wdb_parser *parser);
 /* After REQUEST: number of arguments, and one of them. Those of an inline
  * request with quotes live in memory of the parser until the next call
  * (parser->is_quoted), all others in data. */

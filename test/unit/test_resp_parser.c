@@ -322,6 +322,27 @@ TEST(size_hint)
     free(data);
 }
 
+/* After a restart the same bytes are parsed from their start again. */
+TEST(restart)
+{
+    static const char input[] =
+        "*1\r\n$4\r\nPING\r\n*2\r\n$4\r\nECHO\r\n$9\r\nab";
+    const uint8_t *data = (const uint8_t *)input;
+    struct wdb_parser parser;
+    size_t consumed;
+    wdb_parser_init(&parser);
+    for (int i = 0; i < 2; i++) {
+        CHECK(wdb_parser_next(&parser, &normal_limits, data, sizeof(input) - 1,
+                              &consumed, NULL) == WDB_PARSE_REQUEST);
+        CHECK_STR(describe(WDB_PARSE_REQUEST, &parser, data), "[PING]");
+        CHECK(wdb_parser_next(&parser, &normal_limits, data + consumed,
+                              sizeof(input) - 1 - consumed, &consumed,
+                              NULL) == WDB_PARSE_INCOMPLETE);
+        wdb_parser_restart(&parser);
+    }
+    wdb_parser_release(&parser);
+}
+
 /* Very many arguments; their memory is given back with the next request. */
 TEST(many_arguments)
 {
