@@ -321,15 +321,10 @@ void wdb_cmd_copy(struct wdb_call *call)
 /* Integers from 0 to below this are shared by all who have them. */
 #define SHARED_INTEGERS 10000
 
-struct representation {
-    const char *encoding;
-    int64_t references;
-};
-
-static struct representation represent(const struct wdb_item *item,
-                                       struct wdb_slice value)
+struct wdb_representation wdb_represent(const struct wdb_item *item,
+                                        struct wdb_slice value)
 {
-    struct representation out = {"raw", 1};
+    struct wdb_representation out = {"raw", 1};
     const enum wdb_type type = wdb_item_type(item);
     int64_t integer;
     if (type == WDB_TYPE_STRING && value.size <= WDB_INT64_TEXT_MAX &&
@@ -346,7 +341,7 @@ static struct representation represent(const struct wdb_item *item,
 }
 
 /* False: answered (null if there is no such key), or not in memory. */
-static bool look_inside(struct wdb_call *call, struct representation *out)
+static bool look_inside(struct wdb_call *call, struct wdb_representation *out)
 {
     struct wdb_item item;
     if (!wdb_db_find(call->txn, &call->keys[0], WDB_FIND_PEEK, &item)) {
@@ -357,13 +352,13 @@ static bool look_inside(struct wdb_call *call, struct representation *out)
     if (wdb_call_failed(call, wdb_db_read(call->txn, &item, &value))) {
         return false;
     }
-    *out = represent(&item, value.record.value);
+    *out = wdb_represent(&item, value.record.value);
     return true;
 }
 
 void wdb_cmd_object_encoding(struct wdb_call *call)
 {
-    struct representation inside;
+    struct wdb_representation inside;
     if (look_inside(call, &inside)) {
         wdb_reply_bulk_str(call->reply, inside.encoding);
     }
@@ -371,7 +366,7 @@ void wdb_cmd_object_encoding(struct wdb_call *call)
 
 void wdb_cmd_object_refcount(struct wdb_call *call)
 {
-    struct representation inside;
+    struct wdb_representation inside;
     if (look_inside(call, &inside)) {
         wdb_reply_integer(call->reply, inside.references);
     }

@@ -18,6 +18,14 @@
 #include "type/string.h"
 #include "type/string_chunks.h"
 
+/* How Redis would keep this string: OBJECT ENCODING and REFCOUNT. */
+struct wdb_representation {
+    const char *encoding;
+    int64_t references;
+};
+struct wdb_representation wdb_represent(const struct wdb_item *item,
+                                        struct wdb_slice value);
+
 struct wdb_call_string {
     bool found;
     struct wdb_item item;     /* if found */
