@@ -7,6 +7,8 @@
 #ifndef WDB_BASE_LOGGER_H
 #define WDB_BASE_LOGGER_H
 
+#include <stdatomic.h>
+
 #include "base/attributes.h"
 
 enum wdb_log_level {
@@ -20,7 +22,8 @@ struct wdb_logger {
     /* Called with one line without newline, from any thread. May be NULL. */
     void (*sink)(void *context, enum wdb_log_level level, const char *line);
     void *context;
-    enum wdb_log_level level_min;
+    /* May be changed at any time. */
+    _Atomic(enum wdb_log_level) level_min;
 };
 
 /* Format and hand on a line (at most 1,023 bytes, cut with "..."). logger may

@@ -23,6 +23,10 @@
     "interface, or set a password (requirepass), or, if the network is "       \
     "trusted, turn protected mode off (protected-mode no).\r\n"
 #define MAXCLIENTS_TEXT "-ERR max number of clients reached\r\n"
+/* A connection that is quiet for so long keeps no buffer. */
+#define IDLE_MS 2000
+/* How long one that is to be closed may take to read its last reply. */
+#define LAST_WORDS_MS 60000
 
 /* --- addresses -------------------------------------------------------------- */
 
@@ -108,7 +112,7 @@ static void set_socket_options(const struct wdb_worker *worker, int fd)
 
 /* --- reading ------------------------------------------------------------------- */
 
-static void hold_reading(struct wdb_connection *connection)
+void wdb_connection_quiet(struct wdb_connection *connection)
 {
     if (connection->reading) {
         uv_read_stop(&connection->uv.stream);
@@ -126,34 +130,56 @@ static void give_room(uv_handle_t *handle, size_t suggested, uv_buf_t *out)
                        (unsigned)(size < INT32_MAX ? size : INT32_MAX));
 }
 
+/* The client closed its side, or its socket failed. */
+static void end_input(struct wdb_connection *connection, ssize_t error)
+{
+    struct wdb_session *session = connection->session;
+    const struct wdb_worker *worker = connection->worker;
+    if (error == UV_EOF) {
+        /* What it sent before is executed and answered first. */
+        connection->ended = true;
+        wdb_connection_quiet(connection);
+        wdb_connection_mark(connection);
+        return;
+    }
+    if (error == UV_ENOBUFS) {
+        wdb_logger_print(worker->context->logger, WDB_LOG_WARNING,
+                         "Client %s has sent more than "
+                         "client-query-buffer-limit allows: closed",
+                         session->about.address);
+        wdb_stats_add(connection->worker->stats,
+                      WDB_STATS_QUERY_BUFFER_LIMIT_CLOSED, 1);
+    }
+    wdb_connection_close(connection);
+}
+
+/* Whether it has sent more than is worth reading before some is executed; one
+ * large argument is read to its end. */
+static bool has_much_input(const struct wdb_session *session)
+{
+    return session->input.size - session->input_used >= WDB_INPUT_HOLD_SIZE &&
+           session->parser.bulk_size <= 0;
+}
+
 static void take_input(uv_stream_t *stream, ssize_t size, const uv_buf_t *buf)
 {
     struct wdb_connection *connection = stream->data;
+    struct wdb_worker *worker = connection->worker;
     struct wdb_session *session = connection->session;
     (void)buf;
-    if (size == 0) {
-        return;
-    }
-    if (size < 0) {
-        if (size == UV_ENOBUFS) {
-            wdb_logger_print(connection->worker->context->logger,
-                             WDB_LOG_WARNING,
-                             "client %s has sent more than "
-                             "client-query-buffer-limit allows: closed",
-                             session->about.address);
-            wdb_stats_add(connection->worker->stats,
-                          WDB_STATS_QUERY_BUFFER_LIMIT_CLOSED, 1);
+    if (WDB_UNLIKELY(size <= 0)) {
+        if (size < 0) {
+            end_input(connection, size);
         }
-        wdb_connection_close(connection);
         return;
     }
-    wdb_stats_add(connection->worker->stats, WDB_STATS_NET_INPUT,
-                  (uint64_t)size);
+    connection->active_ms = uv_now(&worker->loop);
+    wdb_stats_add(worker->stats, WDB_STATS_NET_INPUT, (uint64_t)size);
+    wdb_stats_add(worker->stats, WDB_STATS_READS_PROCESSED, 1);
     wdb_session_input_add(session, (size_t)size);
-    wdb_executor_add(connection->worker->executor, session);
-    if (session->parser.bulk_size <= 0 &&
-        session->input.size - session->input_used >= WDB_INPUT_HOLD_SIZE) {
-        hold_reading(connection);
+    wdb_executor_add(worker->executor, session);
+    if (WDB_UNLIKELY(has_much_input(session))) {
+        wdb_connection_quiet(connection);
         wdb_connection_mark(connection);
     }
 }
@@ -161,12 +187,13 @@ static void take_input(uv_stream_t *stream, ssize_t size, const uv_buf_t *buf)
 static void go_on_reading(struct wdb_connection *connection)
 {
     const struct wdb_session *session = connection->session;
-    bool full =
-        session->parser.bulk_size <= 0 &&
-        session->input.size - session->input_used >= WDB_INPUT_HOLD_SIZE;
-    if (connection->reading || connection->closing || full ||
+    if (WDB_LIKELY(connection->reading)) {
+        return;
+    }
+    if (connection->closing || connection->ended || has_much_input(session) ||
         session->output.size >= WDB_OUTPUT_HOLD_SIZE ||
-        (session->flags & WDB_SESSION_CLOSING)) {
+        (session->flags & WDB_SESSION_CLOSING) ||
+        connection->worker->phase_reached != WDB_PHASE_SERVE) {
         return;
     }
     if (uv_read_start(&connection->uv.stream, give_room, take_input) == 0) {
@@ -262,6 +289,8 @@ void wdb_connection_open(struct wdb_worker *worker, int fd, bool is_unix)
         uv_close(&connection->uv.handle, free_unattached);
         return;
     }
+    connection->session->output.cache = &worker->cache;
+    connection->active_ms = uv_now(&worker->loop);
     wdb_stats_add(worker->stats, WDB_STATS_CONNECTIONS, 1);
     wdb_list_append(&worker->connections, &connection->node);
     wdb_list_init(&connection->send_node);
@@ -296,7 +325,7 @@ void wdb_connection_close(struct wdb_connection *connection)
         connection->closing = true;
         connection->session->flags |= WDB_SESSION_CLOSING;
         wdb_executor_remove(connection->worker->executor, connection->session);
-        hold_reading(connection);
+        wdb_connection_quiet(connection);
         uv_close(&connection->uv.handle, on_closed);
     }
 }
@@ -312,8 +341,11 @@ void wdb_connection_mark(struct wdb_connection *connection)
 
 static void count_sent(struct wdb_connection *connection, size_t size)
 {
+    struct wdb_worker *worker = connection->worker;
+    connection->active_ms = uv_now(&worker->loop);
     wdb_session_sent(connection->session, size);
-    wdb_stats_add(connection->worker->stats, WDB_STATS_NET_OUTPUT, size);
+    wdb_stats_add(worker->stats, WDB_STATS_NET_OUTPUT, size);
+    wdb_stats_add(worker->stats, WDB_STATS_WRITES_PROCESSED, 1);
 }
 
 static void on_written(uv_write_t *request, int status)
@@ -329,22 +361,35 @@ static void on_written(uv_write_t *request, int status)
     wdb_connection_mark(connection);
 }
 
-/* Hand the rest to libuv. */
-static void write_later(struct wdb_connection *connection, size_t sendable)
+/* The head of the output as libuv wants it; returns how many vectors. */
+static unsigned gather(const struct wdb_connection *connection, size_t sendable,
+                       uv_buf_t bufs[WDB_SEND_VECTORS], size_t *size_out)
 {
     struct iovec vector[WDB_SEND_VECTORS];
-    uv_buf_t bufs[WDB_SEND_VECTORS];
+    size_t size = 0;
+    if (sendable > WDB_SEND_SIZE_MAX) {
+        sendable = WDB_SEND_SIZE_MAX;
+    }
     int count = wdb_output_peek(&connection->session->output, vector,
                                 WDB_SEND_VECTORS, sendable);
-    size_t size = 0;
     for (int i = 0; i < count; i++) {
         bufs[i] = uv_buf_init(vector[i].iov_base, (unsigned)vector[i].iov_len);
         size += vector[i].iov_len;
     }
+    *size_out = size;
+    return (unsigned)count;
+}
+
+/* Hand the rest to libuv. */
+static void write_later(struct wdb_connection *connection, size_t sendable)
+{
+    uv_buf_t bufs[WDB_SEND_VECTORS];
+    size_t size;
+    unsigned count = gather(connection, sendable, bufs, &size);
     connection->write.data = connection;
     connection->write_size = size;
-    if (uv_write(&connection->write, &connection->uv.stream, bufs,
-                 (unsigned)count, on_written) != 0) {
+    if (uv_write(&connection->write, &connection->uv.stream, bufs, count,
+                 on_written) != 0) {
         connection->write_size = 0;
         wdb_connection_close(connection);
     }
@@ -353,19 +398,10 @@ static void write_later(struct wdb_connection *connection, size_t sendable)
 /* Send up to `sendable` bytes now; false if the socket is full or gone. */
 static bool write_now(struct wdb_connection *connection, size_t sendable)
 {
-    struct iovec vector[WDB_SEND_VECTORS];
     uv_buf_t bufs[WDB_SEND_VECTORS];
-    if (sendable > WDB_SEND_SIZE_MAX) {
-        sendable = WDB_SEND_SIZE_MAX;
-    }
-    int count = wdb_output_peek(&connection->session->output, vector,
-                                WDB_SEND_VECTORS, sendable);
-    size_t size = 0;
-    for (int i = 0; i < count; i++) {
-        bufs[i] = uv_buf_init(vector[i].iov_base, (unsigned)vector[i].iov_len);
-        size += vector[i].iov_len;
-    }
-    int sent = uv_try_write(&connection->uv.stream, bufs, (unsigned)count);
+    size_t size;
+    unsigned count = gather(connection, sendable, bufs, &size);
+    int sent = uv_try_write(&connection->uv.stream, bufs, count);
     if (sent == UV_EAGAIN) {
         write_later(connection, sendable);
         return false;
@@ -382,23 +418,45 @@ static bool write_now(struct wdb_connection *connection, size_t sendable)
     return true;
 }
 
+/* Nothing is left that it could still be answered. */
+static bool is_finished(const struct wdb_connection *connection)
+{
+    const struct wdb_session *session = connection->session;
+    if (session->output.size > 0) {
+        return false;
+    }
+    if (session->flags & WDB_SESSION_CLOSING) {
+        return true;
+    }
+    return connection->ended && (session->flags & WDB_SESSION_PARKED) == 0 &&
+           wdb_list_empty(&session->ready_node);
+}
+
+/* It is to be closed although there is output for it. */
+static bool is_hopeless(const struct wdb_connection *connection)
+{
+    const struct wdb_session *session = connection->session;
+    const uint32_t last_words =
+        WDB_SESSION_CLOSING | WDB_SESSION_CLOSE_AFTER_REPLY;
+    if (session->output.failed) {
+        return true;
+    }
+    if ((session->flags & last_words) == WDB_SESSION_CLOSING) {
+        return true; /* killed, or it spoke another protocol */
+    }
+    return (session->flags & WDB_SESSION_AUTHENTICATED) == 0 &&
+           session->output.size > WDB_STRANGER_OUTPUT_MAX;
+}
+
 /* What is left when nothing more can be sent now. */
 static void settle(struct wdb_connection *connection)
 {
     struct wdb_session *session = connection->session;
-    if (session->output.failed) {
-        wdb_connection_close(connection);
+    if (WDB_UNLIKELY(session->output.size >= WDB_OUTPUT_HOLD_SIZE)) {
+        wdb_connection_quiet(connection); /* and nothing is executed */
         return;
     }
-    if (session->output.size == 0 && (session->flags & WDB_SESSION_CLOSING)) {
-        wdb_connection_close(connection);
-        return;
-    }
-    if (session->output.size >= WDB_OUTPUT_HOLD_SIZE) {
-        hold_reading(connection);
-        return;
-    }
-    if (session->input.size > session->input_used) {
+    if (WDB_UNLIKELY(session->input.size > session->input_used)) {
         wdb_executor_add(connection->worker->executor, session);
     }
     go_on_reading(connection);
@@ -426,6 +484,10 @@ void wdb_connection_send(struct wdb_connection *connection, uint64_t gate)
     if (connection->closing) {
         return;
     }
+    if (WDB_UNLIKELY(is_hopeless(connection) || is_finished(connection))) {
+        wdb_connection_close(connection);
+        return;
+    }
     if (session->mark_count > 0) {
         wdb_connection_mark(connection); /* something waits at the gate */
     }
@@ -434,53 +496,77 @@ void wdb_connection_send(struct wdb_connection *connection, uint64_t gate)
 
 /* --- the timer ---------------------------------------------------------------------- */
 
+/* The limits of its class: those who only listen have the one of pubsub. */
+struct output_limit {
+    uint64_t hard, soft, soft_ms;
+};
+
+static struct output_limit output_limit(const struct wdb_connection *connection)
+{
+    const struct wdb_config *config = connection->worker->context->config;
+    bool listens = (connection->session->flags & WDB_SESSION_MONITOR) != 0;
+    enum wdb_config_id first =
+        listens ? WDB_CONFIG_OUTPUT_HARD_PUBSUB : WDB_CONFIG_OUTPUT_HARD_NORMAL;
+    return (struct output_limit){
+        .hard = wdb_config_u64(config, first),
+        .soft = wdb_config_u64(config, first + 1),
+        .soft_ms = 1000 * wdb_config_u64(config, first + 2),
+    };
+}
+
 /* More unsent output than client-output-buffer-limit allows? */
 static bool over_limit(struct wdb_connection *connection, uint64_t now_ms)
 {
-    const struct wdb_config *config = connection->worker->context->config;
+    const struct output_limit limit = output_limit(connection);
     const size_t size = connection->session->output.size;
-    const uint64_t hard = wdb_config_u64(config, WDB_CONFIG_OUTPUT_HARD_NORMAL);
-    const uint64_t soft = wdb_config_u64(config, WDB_CONFIG_OUTPUT_SOFT_NORMAL);
-    if (hard != 0 && size > hard) {
+    if (limit.hard != 0 && size > limit.hard) {
         return true;
     }
-    if (soft == 0 || size <= soft) {
+    if (limit.soft == 0 || size <= limit.soft) {
         connection->soft_since_ms = 0;
         return false;
     }
     if (connection->soft_since_ms == 0) {
         connection->soft_since_ms = now_ms;
     }
-    return now_ms - connection->soft_since_ms >=
-           1000 * wdb_config_u64(config, WDB_CONFIG_OUTPUT_SECONDS_NORMAL);
+    return now_ms - connection->soft_since_ms >= limit.soft_ms;
 }
 
-void wdb_connection_tick(struct wdb_connection *connection, uint64_t now_ms)
+static bool over_time(const struct wdb_connection *connection, uint64_t now_ms)
+{
+    const struct wdb_session *session = connection->session;
+    const uint64_t idle_ms = now_ms - connection->active_ms;
+    const uint64_t timeout_s =
+        wdb_config_u64(connection->worker->context->config, WDB_CONFIG_TIMEOUT);
+    if ((session->flags & WDB_SESSION_CLOSING) || connection->ended) {
+        return idle_ms > LAST_WORDS_MS; /* it does not read its last reply */
+    }
+    return timeout_s != 0 && idle_ms > timeout_s * 1000 &&
+           (session->flags & (WDB_SESSION_PARKED | WDB_SESSION_MONITOR)) == 0;
+}
+
+void wdb_connection_tick(struct wdb_connection *connection)
 {
     struct wdb_session *session = connection->session;
-    const struct wdb_context *context = connection->worker->context;
+    struct wdb_worker *worker = connection->worker;
+    const uint64_t now_ms = uv_now(&worker->loop);
     if (connection->closing) {
         wdb_connection_reap(connection);
         return;
     }
     if (over_limit(connection, now_ms)) {
-        wdb_logger_print(context->logger, WDB_LOG_WARNING,
-                         "client %s does not read its replies: closed by "
+        wdb_logger_print(worker->context->logger, WDB_LOG_WARNING,
+                         "Client %s does not read its replies: closed by "
                          "client-output-buffer-limit",
                          session->about.address);
-        wdb_stats_add(connection->worker->stats,
-                      WDB_STATS_OUTPUT_BUFFER_LIMIT_CLOSED, 1);
+        wdb_stats_add(worker->stats, WDB_STATS_OUTPUT_BUFFER_LIMIT_CLOSED, 1);
         wdb_connection_close(connection);
-        return;
-    }
-    const uint64_t timeout_s =
-        wdb_config_u64(context->config, WDB_CONFIG_TIMEOUT);
-    const uint64_t active =
-        atomic_load_explicit(&session->last_active_ms, memory_order_relaxed);
-    if (timeout_s != 0 && now_ms > active &&
-        now_ms - active > timeout_s * 1000 &&
-        (session->flags & (WDB_SESSION_PARKED | WDB_SESSION_MONITOR)) == 0) {
-        wdb_stats_add(connection->worker->stats, WDB_STATS_TIMEOUT_CLOSED, 1);
+    } else if (over_time(connection, now_ms)) {
+        wdb_stats_add(worker->stats, WDB_STATS_TIMEOUT_CLOSED, 1);
         wdb_connection_close(connection);
+    } else if (session->input.size == session->input_used &&
+               now_ms - connection->active_ms > IDLE_MS) {
+        session->input_used = 0;
+        wdb_buffer_release(&session->input);
     }
 }

@@ -2,7 +2,6 @@
  * listener.c - listening sockets, accepting, handing connections to workers in
  * turn.
  */
-#define _GNU_SOURCE
 #include <errno.h>
 #include <netdb.h>
 #include <stdio.h>
@@ -76,11 +75,16 @@ static int add_listener(struct wdb_net *net, int fd, bool is_unix)
                : WALKERDB_EIO;
 }
 
+static int backlog_of(const struct wdb_net *net)
+{
+    int64_t backlog =
+        wdb_config_i64(net->context->config, WDB_CONFIG_TCP_BACKLOG);
+    return backlog > 0 ? (int)backlog : SOMAXCONN;
+}
+
 static int listen_at(struct wdb_net *net, const struct addrinfo *address,
                      const char *name, char **message_out)
 {
-    int backlog =
-        (int)wdb_config_i64(net->context->config, WDB_CONFIG_TCP_BACKLOG);
     int on = 1;
     int fd = socket(address->ai_family,
                     SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -92,7 +96,7 @@ static int listen_at(struct wdb_net *net, const struct addrinfo *address,
         setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on));
     }
     if (bind(fd, address->ai_addr, address->ai_addrlen) != 0 ||
-        listen(fd, backlog > 0 ? backlog : SOMAXCONN) != 0) {
+        listen(fd, backlog_of(net)) != 0) {
         int error = errno;
         close(fd);
         return fail(message_out, "cannot listen on", name, strerror(error));
@@ -159,7 +163,7 @@ static int listen_on_path(struct wdb_net *net, const char *path,
     int rc = bind(fd, (struct sockaddr *)&address, sizeof(address));
     umask(before);
     if (rc != 0 || (mode != 0 && chmod(path, mode) != 0) ||
-        listen(fd, SOMAXCONN) != 0) {
+        listen(fd, backlog_of(net)) != 0) {
         int error = errno;
         close(fd);
         return fail(message_out, "cannot listen on", path, strerror(error));

@@ -2,11 +2,13 @@
 #include "net/net.h"
 
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "net/listener.h"
 #include "net/net_internal.h"
 
 #define WORKERS_DEFAULT_MAX 8
+#define PHASE_POLL_US       1000
 
 uint32_t wdb_net_worker_count(const struct wdb_config *config)
 {
@@ -36,10 +38,8 @@ static void session_wake(void *context, struct wdb_session *session)
 {
     (void)context;
     struct wdb_worker *worker = wdb_executor_worker(session->executor);
-    struct wdb_mail *mail = wdb_mail_new(WDB_MAIL_KILL, NULL, 0);
-    if (mail != NULL) {
-        wdb_worker_post(worker, mail);
-    }
+    atomic_store(&worker->has_killed, true);
+    wdb_worker_wake(worker);
 }
 
 static void ask_shutdown(void *context, bool save)
@@ -118,16 +118,28 @@ int wdb_net_start(struct wdb_net *net)
     return 0;
 }
 
+/* All workers go to that phase; wait until they are there. */
+static void set_phase(struct wdb_net *net, enum wdb_worker_phase phase)
+{
+    for (uint32_t i = 0; i < net->worker_count; i++) {
+        wdb_worker_phase(net->workers[i], phase);
+    }
+    for (uint32_t i = 0; i < net->worker_count; i++) {
+        struct wdb_worker *worker = net->workers[i];
+        while (worker->has_thread &&
+               atomic_load(&worker->phase_reached) < (int)phase) {
+            usleep(PHASE_POLL_US);
+        }
+    }
+}
+
 void wdb_net_stop(struct wdb_net *net)
 {
     wdb_listener_close_all(net);
-    for (uint32_t i = 0; i < net->worker_count; i++) {
-        struct wdb_mail *mail = wdb_mail_new(WDB_MAIL_STOP, NULL, 0);
-        if (mail == NULL) {
-            abort(); /* the process ends anyway; the log is consistent */
-        }
-        wdb_worker_post(net->workers[i], mail);
-    }
+    set_phase(net, WDB_PHASE_QUIET);
+    /* With appendfsync always the last replies wait for this. */
+    (void)!wdb_log_sync(wdb_db_log(net->context->db));
+    set_phase(net, WDB_PHASE_END);
     for (uint32_t i = 0; i < net->worker_count; i++) {
         wdb_worker_join(net->workers[i]);
     }
@@ -148,5 +160,17 @@ void wdb_net_wake_all(struct wdb_net *net)
 {
     for (uint32_t i = 0; i < net->worker_count; i++) {
         wdb_worker_wake(net->workers[i]);
+    }
+}
+
+void wdb_net_wake_gated(struct wdb_net *net)
+{
+    /* The watermark was stored before; see send_all for the other half. */
+    atomic_thread_fence(memory_order_seq_cst);
+    for (uint32_t i = 0; i < net->worker_count; i++) {
+        if (atomic_load(&net->workers[i]->has_gated) &&
+            atomic_exchange(&net->workers[i]->has_gated, false)) {
+            wdb_worker_wake(net->workers[i]);
+        }
     }
 }

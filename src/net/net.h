@@ -38,12 +38,15 @@ WDB_MUST_CHECK int wdb_net_new(const struct wdb_net_options *options,
 WDB_MUST_CHECK int wdb_net_listen(struct wdb_net *net, char **message_out);
 /* Start the workers' threads. ENOMEM. */
 WDB_MUST_CHECK int wdb_net_start(struct wdb_net *net);
-/* Close the listeners, let the workers finish their turn, end them and all
- * connections, wait for the threads. Main thread. */
+/* Close the listeners, let the workers finish their turn, sync the log, send the
+ * replies that waited for it, close all connections, wait for the threads. Main
+ * thread; waits. */
 void wdb_net_stop(struct wdb_net *net);
 void wdb_net_free(struct wdb_net *net);
-/* The log made something durable: workers look at what waits at the gate.
- * Any thread. */
+/* The log made something durable: workers that have replies waiting at the gate
+ * look at them. Any thread. */
+void wdb_net_wake_gated(struct wdb_net *net);
+/* All workers have a turn. Any thread. */
 void wdb_net_wake_all(struct wdb_net *net);
 /* Number of workers by the setting io-threads: 0 = the cores, at most 8. */
 uint32_t wdb_net_worker_count(const struct wdb_config *config);

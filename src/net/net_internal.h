@@ -11,10 +11,14 @@
 /* A session that has so much to be sent gets nothing executed, and so much
  * unexecuted input is not added to, until it has less. */
 #define WDB_INPUT_HOLD_SIZE ((size_t)256 << 10)
-#define WDB_SEND_VECTORS    64
-#define WDB_SEND_SIZE_MAX   ((size_t)1 << 20)
-#define WDB_LISTENER_MAX    18
-#define WDB_ACCEPT_BURST    1000
+/* Unsent output of a client that has not said its password. */
+#define WDB_STRANGER_OUTPUT_MAX ((size_t)64 << 10)
+/* Blocks of output that a worker keeps for its connections. */
+#define WDB_OUTPUT_CACHE_COUNT 128
+#define WDB_SEND_VECTORS       64
+#define WDB_SEND_SIZE_MAX      ((size_t)1 << 20)
+#define WDB_LISTENER_MAX       18
+#define WDB_ACCEPT_BURST       1000
 
 /* One socket and its session. Worker thread only. */
 struct wdb_connection {
@@ -29,8 +33,10 @@ struct wdb_connection {
     uv_write_t write;
     size_t write_size; /* bytes of the write under way, 0 = none */
     bool reading;
-    bool closing; /* uv_close was called */
-    bool closed;  /* and is done: freed when the session is not parked */
+    bool ended;         /* the client sends nothing more: answer, then close */
+    bool closing;       /* uv_close was called */
+    bool closed;        /* and is done: freed when the session is not parked */
+    uint64_t active_ms; /* loop's time of the last byte in or out */
     uint64_t soft_since_ms;    /* output over the soft limit since, 0 = not */
     struct wdb_list node;      /* in worker->connections */
     struct wdb_list send_node; /* in worker->sending */
@@ -38,9 +44,14 @@ struct wdb_connection {
 
 enum wdb_mail_kind {
     WDB_MAIL_SOCKET,  /* a new connection: fd, is_unix */
-    WDB_MAIL_KILL,    /* look for sessions with `kill` set, and paused ones */
     WDB_MAIL_MONITOR, /* a line for monitors, behind index */
-    WDB_MAIL_STOP,
+};
+
+/* How far a worker is to go; the main thread says so, in this order. */
+enum wdb_worker_phase {
+    WDB_PHASE_SERVE,
+    WDB_PHASE_QUIET, /* read and execute nothing more; answer what was */
+    WDB_PHASE_END,   /* close all connections, end the loop */
 };
 
 struct wdb_mail {
@@ -68,8 +79,13 @@ struct wdb_worker {
     struct wdb_list sending; /* those with something to look at */
     pthread_mutex_t mail_lock;
     struct wdb_mail *mail, **mail_end;
+    struct wdb_output_cache cache;
     uint32_t jobs; /* off the loop */
-    bool stopping;
+    uint32_t tick_count;
+    _Atomic bool has_gated;    /* replies wait at the gate: wake on sync */
+    _Atomic bool has_killed;   /* look for sessions with `kill` set */
+    _Atomic int phase_wanted;  /* enum wdb_worker_phase */
+    _Atomic int phase_reached; /* by the loop; for the main thread */
     pthread_t thread;
     bool has_thread;
 };
@@ -104,6 +120,8 @@ void wdb_worker_post(struct wdb_worker *worker, struct wdb_mail *mail);
 struct wdb_mail *wdb_mail_new(enum wdb_mail_kind kind, const char *text,
                               size_t size);
 void wdb_worker_wake(struct wdb_worker *worker);
+/* Main thread: go on to this phase; phase_reached tells when it is there. */
+void wdb_worker_phase(struct wdb_worker *worker, enum wdb_worker_phase phase);
 /* The hook run_off_loop. */
 void wdb_worker_run_off_loop(void *context, struct wdb_executor *executor,
                              void (*work)(void *), void (*done)(void *),
@@ -115,8 +133,11 @@ void wdb_connection_open(struct wdb_worker *worker, int fd, bool is_unix);
 void wdb_connection_close(struct wdb_connection *connection);
 /* Send what the gate lets pass; close if that is what is left to do. */
 void wdb_connection_send(struct wdb_connection *connection, uint64_t gate);
-/* The timer: limits of idle time and of unsent output. */
-void wdb_connection_tick(struct wdb_connection *connection, uint64_t now_ms);
+/* Once a second: limits of idle time and of unsent output; memory that an idle
+ * connection needs not. */
+void wdb_connection_tick(struct wdb_connection *connection);
+/* Read nothing more. */
+void wdb_connection_quiet(struct wdb_connection *connection);
 /* Forget a closed connection once its session is not parked. */
 void wdb_connection_reap(struct wdb_connection *connection);
 /* Put it on the worker's list of those to look at. */

@@ -13,7 +13,8 @@
 #include "base/assert.h"
 #include "net/net_internal.h"
 
-#define TICK_MS 100
+#define TICK_MS        100
+#define TICKS_PER_LOOK 10 /* at every connection */
 
 /* --- mail -------------------------------------------------------------------- */
 
@@ -80,19 +81,6 @@ static void show_monitors(struct wdb_worker *worker,
     }
 }
 
-static void stop(struct wdb_worker *worker)
-{
-    struct wdb_list *next;
-    worker->stopping = true;
-    for (struct wdb_list *node = worker->connections.next;
-         node != &worker->connections; node = next) {
-        next = node->next;
-        wdb_connection_close(WDB_LIST_ENTRY(node, struct wdb_connection, node));
-    }
-    uv_timer_stop(&worker->timer);
-    uv_idle_stop(&worker->idle);
-}
-
 static void read_mail(struct wdb_worker *worker)
 {
     pthread_mutex_lock(&worker->mail_lock);
@@ -102,27 +90,66 @@ static void read_mail(struct wdb_worker *worker)
     pthread_mutex_unlock(&worker->mail_lock);
     while (mail != NULL) {
         struct wdb_mail *next = mail->next;
-        switch (mail->kind) {
-        case WDB_MAIL_SOCKET:
-            if (worker->stopping) {
-                close(mail->fd);
-            } else {
-                wdb_connection_open(worker, mail->fd, mail->is_unix);
-            }
-            break;
-        case WDB_MAIL_KILL:
-            close_killed(worker);
-            break;
-        case WDB_MAIL_MONITOR:
+        if (mail->kind == WDB_MAIL_MONITOR) {
             show_monitors(worker, mail);
-            break;
-        case WDB_MAIL_STOP:
-            stop(worker);
-            break;
+        } else if (worker->phase_reached == WDB_PHASE_SERVE) {
+            wdb_connection_open(worker, mail->fd, mail->is_unix);
+        } else {
+            close(mail->fd);
         }
         free(mail);
         mail = next;
     }
+    if (atomic_exchange(&worker->has_killed, false)) {
+        close_killed(worker);
+    }
+}
+
+/* --- the end ---------------------------------------------------------------------- */
+
+static void quiet_all(struct wdb_worker *worker)
+{
+    WDB_LIST_FOREACH(node, &worker->connections)
+    {
+        wdb_connection_quiet(WDB_LIST_ENTRY(node, struct wdb_connection, node));
+    }
+}
+
+static void close_all(struct wdb_worker *worker)
+{
+    struct wdb_list *next;
+    for (struct wdb_list *node = worker->connections.next;
+         node != &worker->connections; node = next) {
+        next = node->next;
+        wdb_connection_close(WDB_LIST_ENTRY(node, struct wdb_connection, node));
+    }
+    uv_timer_stop(&worker->timer);
+    uv_idle_stop(&worker->idle);
+}
+
+/* Go one step on the way that the main thread wants, behind a turn in which
+ * everything was sent that could be. */
+static void follow_phase(struct wdb_worker *worker)
+{
+    int wanted = atomic_load(&worker->phase_wanted);
+    if (wanted > worker->phase_reached) {
+        if (wanted == WDB_PHASE_QUIET) {
+            quiet_all(worker);
+        } else {
+            close_all(worker);
+        }
+        atomic_store(&worker->phase_reached, wanted);
+    }
+    if (worker->phase_reached == WDB_PHASE_END && worker->jobs == 0 &&
+        wdb_list_empty(&worker->connections)) {
+        uv_stop(&worker->loop);
+    }
+}
+
+void wdb_worker_phase(struct wdb_worker *worker, enum wdb_worker_phase phase)
+{
+    atomic_store(&worker->phase_wanted, phase);
+    wdb_worker_wake(worker);
 }
 
 /* --- the turn ------------------------------------------------------------------- */
@@ -132,14 +159,9 @@ static void on_idle(uv_idle_t *idle)
     (void)idle; /* being active keeps the loop from sleeping */
 }
 
-static void send_all(struct wdb_worker *worker)
+/* Send to those on the list what the gate lets pass. */
+static void send_listed(struct wdb_worker *worker, uint64_t gate)
 {
-    /* A failed write has poisoned the log; the gate does not move then, and
-     * the server is told by the log itself. */
-    if (wdb_executor_needs_flush(worker->executor)) {
-        (void)!wdb_log_flush(wdb_db_log(worker->context->db));
-    }
-    const uint64_t gate = wdb_context_gate(worker->context);
     struct wdb_list list;
     wdb_list_init(&list);
     while (!wdb_list_empty(&worker->sending)) {
@@ -153,28 +175,44 @@ static void send_all(struct wdb_worker *worker)
     }
 }
 
-static bool has_work(const struct wdb_worker *worker)
+static void send_all(struct wdb_worker *worker)
 {
-    return wdb_executor_has_work(worker->executor);
+    /* A failed write has poisoned the log; the gate does not move then, and
+     * the server is told by the log itself. */
+    if (wdb_executor_needs_flush(worker->executor)) {
+        (void)!wdb_log_flush(wdb_db_log(worker->context->db));
+    }
+    uint64_t gate = wdb_context_gate(worker->context);
+    send_listed(worker, gate);
+    /* What is on the list again waits at the gate. The gate may have moved
+     * before has_gated was set, and then nobody wakes us: look again. */
+    while (!wdb_list_empty(&worker->sending)) {
+        atomic_store(&worker->has_gated, true);
+        uint64_t now = wdb_context_gate(worker->context);
+        if (now == gate) {
+            return;
+        }
+        gate = now;
+        send_listed(worker, gate);
+    }
 }
 
 static void on_check(uv_check_t *check)
 {
     struct wdb_worker *worker = check->data;
-    if (!worker->stopping) {
+    bool serves = worker->phase_reached == WDB_PHASE_SERVE;
+    if (WDB_LIKELY(serves)) {
         (void)wdb_executor_run(worker->executor);
     }
     if (!wdb_list_empty(&worker->sending)) {
         send_all(worker);
     }
-    if (!worker->stopping && has_work(worker)) {
+    if (WDB_UNLIKELY(worker->phase_wanted != WDB_PHASE_SERVE)) {
+        follow_phase(worker);
+    } else if (wdb_executor_has_work(worker->executor)) {
         uv_idle_start(&worker->idle, on_idle);
     } else {
         uv_idle_stop(&worker->idle);
-    }
-    if (worker->stopping && worker->jobs == 0 &&
-        wdb_list_empty(&worker->connections)) {
-        uv_stop(&worker->loop);
     }
 }
 
@@ -183,17 +221,18 @@ static void on_wake(uv_async_t *wake)
     read_mail(wake->data); /* the check callback does the rest */
 }
 
+/* Each tick is a turn, so that what CLIENT PAUSE held goes on in time. */
 static void on_tick(uv_timer_t *timer)
 {
     struct wdb_worker *worker = timer->data;
-    struct wdb_env *env = worker->context->env;
-    const uint64_t now_ms = env->ops->time_ms(env);
     struct wdb_list *next;
+    if (++worker->tick_count % TICKS_PER_LOOK != 0) {
+        return;
+    }
     for (struct wdb_list *node = worker->connections.next;
          node != &worker->connections; node = next) {
         next = node->next;
-        wdb_connection_tick(WDB_LIST_ENTRY(node, struct wdb_connection, node),
-                            now_ms);
+        wdb_connection_tick(WDB_LIST_ENTRY(node, struct wdb_connection, node));
     }
 }
 
@@ -261,6 +300,7 @@ int wdb_worker_new(struct wdb_net *net, uint32_t number,
     worker->mail_end = &worker->mail;
     wdb_list_init(&worker->connections);
     wdb_list_init(&worker->sending);
+    wdb_output_cache_init(&worker->cache, WDB_OUTPUT_CACHE_COUNT);
     pthread_mutex_init(&worker->mail_lock, NULL);
     int rc = wdb_executor_new(net->context, worker, worker->stats,
                               &worker->executor);
@@ -269,6 +309,7 @@ int wdb_worker_new(struct wdb_net *net, uint32_t number,
     }
     if (rc != 0) {
         wdb_executor_free(worker->executor);
+        pthread_mutex_destroy(&worker->mail_lock);
         free(worker);
         return rc;
     }
@@ -314,7 +355,7 @@ void wdb_worker_free(struct wdb_worker *worker)
         return;
     }
     wdb_assert(!worker->has_thread);
-    worker->stopping = true;
+    worker->phase_reached = WDB_PHASE_END;
     read_mail(worker);
     uv_close((uv_handle_t *)&worker->wake, NULL);
     uv_close((uv_handle_t *)&worker->check, NULL);
@@ -323,6 +364,7 @@ void wdb_worker_free(struct wdb_worker *worker)
     uv_run(&worker->loop, UV_RUN_DEFAULT);
     uv_loop_close(&worker->loop);
     wdb_executor_free(worker->executor);
+    wdb_output_cache_release(&worker->cache);
     pthread_mutex_destroy(&worker->mail_lock);
     free(worker);
 }

@@ -1,92 +1,120 @@
-/* main.c - the program walkerdb: read the settings, run the server. */
+/* main.c - the program walkerdb. */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "admin/config.h"
-#include "cmd/version.h"
-#include "env/env.h"
+#include "server/crash.h"
+#include "server/help.h"
+#include "server/process.h"
 #include "server/server.h"
 #include "walkerdb.h"
 
-static void print_help(void)
+#ifdef WDB_HAVE_JEMALLOC
+/* Read by jemalloc before main(): give memory back soon, off our threads. */
+const char *malloc_conf =
+    "background_thread:true,dirty_decay_ms:2000,muzzy_decay_ms:0";
+#endif
+
+static int complain(const char *message)
 {
-    printf(
-        "usage: walkerdb [PATH] [--OPTION VALUE ...]\n\n"
-        "PATH is a configuration file, or a directory for what the options do "
-        "not place.\n\n"
-        "  --port N              TCP port (default 6379)\n"
-        "  --bind ADDRESS ...    addresses (default 127.0.0.1)\n"
-        "  -tcp HOST:PORT        both at once\n"
-        "  --dir DIR             the database's directory (default .)\n"
-        "  --appendfsync always|everysec|no\n"
-        "                        when a write is acknowledged: synced, or "
-        "written (default everysec)\n"
-        "  --io-threads N        workers (default: the cores, at most 8)\n"
-        "  --maxmemory BYTES     limit of keys and buffers\n"
-        "  --requirepass WORD    password\n"
-        "  --config FILE         the configuration file, - for standard input\n"
-        "  --check-config        read the settings, and stop\n"
-        "  --version, --help\n\n"
-        "Every option of walkerdb.conf(5) can be given like this; one dash is "
-        "as good as two.\n");
+    fprintf(stderr, "walkerdb: %s\n",
+            message == NULL ? "out of memory" : message);
+    return 1;
 }
 
-/* Clusters are asked for by these; this version cannot run them. */
-static bool wants_cluster(const struct wdb_config *config)
+/* Before a log file is there: go to the background, open it. */
+static int prepare(struct wdb_server *server)
 {
-    return wdb_config_bool(config, WDB_CONFIG_RAFT_BOOTSTRAP) ||
-           wdb_config_bool(config, WDB_CONFIG_RAFT_JOIN);
+    const struct wdb_config *config = server->config;
+    int64_t supervised = wdb_config_i64(config, WDB_CONFIG_SUPERVISED);
+    bool notifies =
+        supervised == WDB_SUPERVISED_SYSTEMD ||
+        (supervised == WDB_SUPERVISED_AUTO && getenv("NOTIFY_SOCKET") != NULL);
+    if (!notifies) {
+        unsetenv("NOTIFY_SOCKET");
+    }
+    if (wdb_config_bool(config, WDB_CONFIG_DAEMONIZE) && !notifies &&
+        wdb_process_daemonize() != 0) {
+        return complain("can't go into the background");
+    }
+    wdb_process_prepare(config);
+    if (wdb_log_file_open(&server->log_file, config) != 0) {
+        char path[WDB_PATH_SIZE_MAX], text[WDB_PATH_SIZE_MAX + 128];
+        wdb_config_text(config, WDB_CONFIG_LOGFILE, path, sizeof(path));
+        snprintf(text, sizeof(text), "can't open the log file %s: %s", path,
+                 strerror(errno));
+        return complain(text);
+    }
+    server->has_log_file = true;
+    if (wdb_config_bool(config, WDB_CONFIG_CRASH_LOG_ENABLED)) {
+        wdb_crash_install(&server->log_file);
+    }
+    return 0;
 }
 
-static int run(struct wdb_env *env, struct wdb_config *config, int argc,
-               char **argv)
+static int serve(struct wdb_server *server)
+{
+    char *message = NULL;
+    int exit_code = prepare(server);
+    if (exit_code != 0) {
+        return exit_code;
+    }
+    if (wdb_server_start(server, &message) == 0) {
+        exit_code = wdb_server_run(server);
+    } else {
+        wdb_logger_print(&server->log_file.logger, WDB_LOG_WARNING, "%s",
+                         message == NULL ? "out of memory" : message);
+        /* Also where somebody looks who keeps the log elsewhere. */
+        exit_code = server->log_file.path[0] == '\0' ? 1 : complain(message);
+    }
+    free(message);
+    wdb_server_release(server);
+    return exit_code;
+}
+
+static int run(struct wdb_server *server, int argc, char **argv)
 {
     enum wdb_config_action action = WDB_CONFIG_RUN;
     char *message = NULL;
-    int rc = wdb_config_load(config, argc, argv, &action, &message);
-    if (rc != 0) {
-        fprintf(stderr, "walkerdb: %s\n",
-                message != NULL ? message : walkerdb_strerror(rc));
+    int exit_code = 0;
+    if (wdb_env_posix_new(&server->env) != 0 ||
+        wdb_config_new(server->env, &server->config) != 0) {
+        return complain(NULL);
+    }
+    if (wdb_config_load(server->config, argc, argv, &action, &message) != 0) {
+        exit_code = complain(message);
         free(message);
-        return 1;
+        return exit_code;
     }
     switch (action) {
     case WDB_CONFIG_SHOW_HELP:
-        print_help();
+        wdb_help_print();
         return 0;
     case WDB_CONFIG_SHOW_VERSION:
-        printf("walkerdb %s (behaves as Redis %s)\n", walkerdb_version(),
-               WDB_REDIS_VERSION);
+        wdb_version_print();
         return 0;
     case WDB_CONFIG_CHECK_ONLY:
-        printf("the settings are valid\n");
+        puts("The configuration is good.");
         return 0;
     case WDB_CONFIG_RUN:
         break;
     }
-    if (wants_cluster(config)) {
-        fprintf(stderr,
-                "walkerdb: this version does not run clusters yet; start a "
-                "standalone server with -bootstrap false and without -join\n");
-        return 1;
-    }
-    return wdb_server_run(env, config);
+    return serve(server);
 }
 
 int main(int argc, char **argv)
 {
-    struct wdb_env *env = NULL;
-    struct wdb_config *config = NULL;
-    int status = 1;
-    if (wdb_env_posix_new(&env) == 0 && wdb_config_new(env, &config) == 0) {
-        status = run(env, config, argc, argv);
-        wdb_config_free(config);
-    } else {
-        fprintf(stderr, "walkerdb: out of memory\n");
+    struct wdb_server *server = calloc(1, sizeof(*server));
+    if (server == NULL) {
+        return complain(NULL);
     }
-    if (env != NULL) {
-        wdb_env_posix_free(env);
+    int exit_code = run(server, argc, argv);
+    if (server->has_log_file) {
+        wdb_log_file_close(&server->log_file);
     }
-    return status;
+    wdb_config_free(server->config);
+    wdb_env_posix_free(server->env);
+    free(server);
+    return exit_code;
 }

@@ -1,166 +1,186 @@
-/* process.c - the server as a process of the system. */
+/* process.c - what a Unix service does besides its work. */
 #include "server/process.h"
 
 #include <errno.h>
-#include <execinfo.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/number.h"
 #include "walkerdb.h"
 
-#define FILES_RESERVED 4096 /* beside clients: segments, listeners, loops */
-#define BACKTRACE_MAX  64
+/* Files that are open besides clients' sockets: segments, hints, loops. */
+#define OWN_FILES 4096
 
 int wdb_process_daemonize(void)
 {
-    pid_t pid = fork();
-    if (pid < 0) {
+    pid_t child = fork();
+    if (child < 0) {
         return WALKERDB_EIO;
     }
-    if (pid > 0) {
+    if (child > 0) {
         _exit(0);
     }
     setsid();
-    int fd = open("/dev/null", O_RDWR);
-    if (fd < 0) {
+    int null = open("/dev/null", O_RDWR);
+    if (null < 0) {
         return WALKERDB_EIO;
     }
-    dup2(fd, 0);
-    dup2(fd, 1);
-    dup2(fd, 2);
-    if (fd > 2) {
-        close(fd);
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+        if (dup2(null, fd) < 0) {
+            return WALKERDB_EIO;
+        }
+    }
+    if (null > STDERR_FILENO) {
+        close(null);
     }
     return 0;
 }
 
-static const char *pid_path(const struct wdb_config *config, char *out,
-                            size_t size)
+int wdb_process_write_pid(const char *path)
 {
-    wdb_config_text(config, WDB_CONFIG_PIDFILE, out, size);
-    if (out[0] == '\0' && wdb_config_bool(config, WDB_CONFIG_DAEMONIZE)) {
-        snprintf(out, size, "/var/run/walkerdb.pid");
-    }
-    return out[0] == '\0' ? NULL : out;
-}
-
-void wdb_process_write_pid(const struct wdb_config *config,
-                           const struct wdb_logger *logger)
-{
-    char path[1024];
-    if (pid_path(config, path, sizeof(path)) == NULL) {
-        return;
-    }
     FILE *file = fopen(path, "we");
     if (file == NULL) {
-        wdb_logger_print(logger, WDB_LOG_WARNING,
-                         "cannot write the pid file %s: %s", path,
-                         strerror(errno));
-        return;
+        return WALKERDB_EIO;
     }
-    fprintf(file, "%d\n", (int)getpid());
-    fclose(file);
+    bool good = fprintf(file, "%d\n", (int)getpid()) > 0;
+    good = fclose(file) == 0 && good;
+    return good ? 0 : WALKERDB_EIO;
 }
 
-void wdb_process_remove_pid(const struct wdb_config *config)
-{
-    char path[1024];
-    if (pid_path(config, path, sizeof(path)) != NULL) {
-        unlink(path);
-    }
-}
-
-void wdb_process_notify(const struct wdb_config *config, const char *state)
-{
-    int64_t supervised = wdb_config_i64(config, WDB_CONFIG_SUPERVISED);
-    const char *path = getenv("NOTIFY_SOCKET");
-    if (path == NULL || path[0] == '\0' ||
-        (supervised != WDB_SUPERVISED_SYSTEMD &&
-         supervised != WDB_SUPERVISED_AUTO)) {
-        return;
-    }
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    size_t length = strlen(path);
-    if (length >= sizeof(address.sun_path)) {
-        return;
-    }
-    memcpy(address.sun_path, path, length);
-    if (path[0] == '@') {
-        address.sun_path[0] = '\0'; /* an abstract name */
-    }
-    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    if (fd >= 0) {
-        ssize_t rc = sendto(
-            fd, state, strlen(state), MSG_NOSIGNAL, (struct sockaddr *)&address,
-            (socklen_t)(offsetof(struct sockaddr_un, sun_path) + length));
-        (void)rc;
-        close(fd);
-    }
-}
-
-void wdb_process_raise_limits(const struct wdb_config *config,
-                              const struct wdb_logger *logger)
+uint64_t wdb_process_reserve_files(uint64_t clients)
 {
     struct rlimit limit;
-    rlim_t want =
-        (rlim_t)wdb_config_u64(config, WDB_CONFIG_MAXCLIENTS) + FILES_RESERVED;
-    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= want) {
-        return;
+    const uint64_t wanted = clients + OWN_FILES;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0) {
+        return clients;
     }
-    struct rlimit raised = limit;
-    raised.rlim_cur = want;
-    if (raised.rlim_max < want) {
-        raised.rlim_max = want;
+    if (limit.rlim_cur < wanted) {
+        struct rlimit raised = {.rlim_cur = wanted, .rlim_max = limit.rlim_max};
+        if (raised.rlim_max != RLIM_INFINITY && raised.rlim_max < wanted) {
+            raised.rlim_max = wanted; /* root may */
+        }
+        if (setrlimit(RLIMIT_NOFILE, &raised) != 0) {
+            raised.rlim_cur = raised.rlim_max = limit.rlim_max;
+            if (setrlimit(RLIMIT_NOFILE, &raised) != 0) {
+                raised = limit;
+            }
+        }
+        limit = raised;
     }
-    if (setrlimit(RLIMIT_NOFILE, &raised) == 0) {
-        return;
+    if (limit.rlim_cur >= wanted) {
+        return clients;
     }
-    raised = limit;
-    raised.rlim_cur = limit.rlim_max;
-    (void)setrlimit(RLIMIT_NOFILE, &raised);
-    wdb_logger_print(logger, WDB_LOG_WARNING,
-                     "only %llu files can be open, %llu are wanted for "
-                     "maxclients; raise the limit (ulimit -n, LimitNOFILE)",
-                     (unsigned long long)limit.rlim_max,
-                     (unsigned long long)want);
+    return limit.rlim_cur > OWN_FILES ? limit.rlim_cur - OWN_FILES : 1;
 }
 
-static void on_crash(int number)
+int wdb_process_make_dirs(const char *path)
 {
-    static const char text[] =
-        "\n=== walkerdb has crashed; please report this with what is below "
-        "===\n";
-    void *frames[BACKTRACE_MAX];
-    ssize_t rc = write(2, text, sizeof(text) - 1);
-    (void)rc;
-    backtrace_symbols_fd(frames, backtrace(frames, BACKTRACE_MAX), 2);
-    signal(number, SIG_DFL);
-    raise(number);
+    char part[WDB_PATH_SIZE_MAX];
+    size_t size = strlen(path);
+    if (size >= sizeof(part)) {
+        errno = ENAMETOOLONG;
+        return WALKERDB_EIO;
+    }
+    for (size_t i = 1; i <= size; i++) {
+        if (path[i] != '/' && path[i] != '\0') {
+            continue;
+        }
+        memcpy(part, path, i);
+        part[i] = '\0';
+        if (mkdir(part, 0750) != 0 && errno != EEXIST) {
+            return WALKERDB_EIO;
+        }
+    }
+    return 0;
 }
 
-void wdb_process_set_signals(const struct wdb_config *config)
+/* --- systemd ------------------------------------------------------------------------ */
+
+bool wdb_process_notify(const char *state)
 {
-    signal(SIGPIPE, SIG_IGN);
-    if (!wdb_config_bool(config, WDB_CONFIG_CRASH_LOG_ENABLED)) {
-        return;
+    const char *path = getenv("NOTIFY_SOCKET");
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    if (path == NULL || (path[0] != '/' && path[0] != '@') ||
+        strlen(path) >= sizeof(address.sun_path)) {
+        return false;
     }
-    /* The first call loads a library; in the handler it must not. */
-    void *frame;
-    backtrace(&frame, 1);
-    const int numbers[] = {SIGSEGV, SIGFPE, SIGILL, SIGABRT};
-    for (size_t i = 0; i < WDB_COUNT(numbers); i++) {
-        struct sigaction action = {.sa_handler = on_crash,
-                                   .sa_flags = (int)SA_RESETHAND};
-        sigemptyset(&action.sa_mask);
-        sigaction(numbers[i], &action, NULL);
+    size_t size = strlen(path);
+    memcpy(address.sun_path, path, size);
+    if (path[0] == '@') {
+        address.sun_path[0] = '\0'; /* a name that is no file */
+    }
+    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd < 0) {
+        return false;
+    }
+    socklen_t length =
+        (socklen_t)(offsetof(struct sockaddr_un, sun_path) + size);
+    ssize_t sent = sendto(fd, state, strlen(state), MSG_NOSIGNAL,
+                          (struct sockaddr *)&address, length);
+    close(fd);
+    return sent >= 0;
+}
+
+uint64_t wdb_process_watchdog_us(void)
+{
+    const char *text = getenv("WATCHDOG_USEC");
+    const char *pid = getenv("WATCHDOG_PID");
+    uint64_t interval, meant;
+    if (text == NULL || !wdb_parse_uint64(wdb_slice_str(text), &interval)) {
+        return 0;
+    }
+    if (pid != NULL && (!wdb_parse_uint64(wdb_slice_str(pid), &meant) ||
+                        meant != (uint64_t)getpid())) {
+        return 0;
+    }
+    return interval;
+}
+
+/* --- the machine ---------------------------------------------------------------------- */
+
+void wdb_process_prepare(const struct wdb_config *config)
+{
+    struct sigaction ignore = {.sa_handler = SIG_IGN};
+    sigaction(SIGPIPE, &ignore, NULL);
+    if (wdb_config_bool(config, WDB_CONFIG_DISABLE_THP)) {
+        prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);
+    }
+    /* Cold reads wait for the disk on these threads: more than a disk has
+     * heads, and than libuv's 4. */
+    setenv("UV_THREADPOOL_SIZE", "16", 0);
+}
+
+static bool read_number(const char *path, long *out)
+{
+    FILE *file = fopen(path, "re");
+    if (file == NULL) {
+        return false;
+    }
+    bool good = fscanf(file, "%ld", out) == 1;
+    fclose(file);
+    return good;
+}
+
+void wdb_process_warn(const struct wdb_config *config,
+                      const struct wdb_logger *logger)
+{
+    long somaxconn;
+    long backlog = (long)wdb_config_i64(config, WDB_CONFIG_TCP_BACKLOG);
+    if (read_number("/proc/sys/net/core/somaxconn", &somaxconn) &&
+        somaxconn < backlog) {
+        wdb_logger_print(logger, WDB_LOG_WARNING,
+                         "tcp-backlog is %ld, but the system cuts it to %ld "
+                         "(net.core.somaxconn)",
+                         backlog, somaxconn);
     }
 }

@@ -1,426 +1,350 @@
 /*
- * server.c - opens the database, starts the workers, waits, stops in order.
+ * server.c - the server as a whole.
  *
- * The stop: no new connections; the workers finish their turn and close theirs;
- * what is in the log is written and synced; the files are closed. A failed
- * write or sync of the log stops the server at once, with status 1: nothing is
- * acknowledged any more, and the next start decides what is there.
+ * Start: database (recovery with progress), then what commands share, then
+ * workers and listeners; only then is READY said. Release is the reverse, and
+ * takes what a failed start left.
  */
 #include "server/server.h"
 
 #include <errno.h>
-#include <inttypes.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
-#include <uv.h>
 
 #include "admin/process.h"
-#include "base/assert.h"
-#include "base/time.h"
 #include "cmd/backup.h"
+#include "cmd/command.h"
 #include "cmd/config.h"
-#include "net/net.h"
-#include "server/log_file.h"
+#include "cmd/version.h"
+#include "server/options.h"
 #include "server/process.h"
-#include "server/progress.h"
+#include "walkerdb.h"
 
-#define TICK_MS          100
-#define EXPIRE_BUDGET_US 2500 /* of each tick: at most a fortieth of a core */
-
-struct wdb_server {
-    struct wdb_env *env;
-    struct wdb_config *config;
-    struct wdb_log_file log_file;
-    const struct wdb_logger *logger;
-    struct wdb_context context;
-    struct wdb_net *net;
-    struct wdb_progress progress;
-    uv_loop_t loop;
-    uv_timer_t timer;
-    uv_signal_t signals[3];
-    uv_async_t stop; /* from any thread */
-    _Atomic bool stop_save;
-    _Atomic bool failed; /* the log cannot be written any more */
-    bool stopping;
-};
-
-/* --- stopping ----------------------------------------------------------------- */
-
-static void begin_stop(struct wdb_server *server)
+static const struct wdb_logger *logger_of(const struct wdb_server *server)
 {
-    if (!server->stopping) {
-        server->stopping = true;
-        atomic_store(&server->context.stopping, true);
-        uv_stop(&server->loop);
+    return &server->log_file.logger;
+}
+
+static int fail(char **message_out, int code, const char *what, const char *why)
+{
+    if (asprintf(message_out, "%s: %s", what, why) < 0) {
+        *message_out = NULL;
     }
+    return code;
 }
 
-/* Any thread. */
-static void on_shutdown(void *owner, bool save)
-{
-    struct wdb_server *server = owner;
-    if (save) {
-        atomic_store(&server->stop_save, true);
-    }
-    uv_async_send(&server->stop);
-}
+/* --- the database --------------------------------------------------------------------- */
 
-static void on_stop(uv_async_t *stop)
-{
-    begin_stop(stop->data);
-}
-
-static void on_signal(uv_signal_t *handle, int number)
-{
-    struct wdb_server *server = handle->data;
-    if (number == SIGHUP) {
-        wdb_log_file_reopen(&server->log_file);
-        return;
-    }
-    if (server->stopping) {
-        _exit(1); /* asked twice */
-    }
-    wdb_logger_print(server->logger, WDB_LOG_WARNING,
-                     "received %s: stopping in order",
-                     number == SIGINT ? "SIGINT" : "SIGTERM");
-    begin_stop(server);
-}
-
-/* A write or sync of the log failed. Any thread; nothing is acknowledged any
- * more. */
-static void on_log_failure(void *context, int error, const char *message)
-{
-    struct wdb_server *server = context;
-    wdb_logger_print(server->logger, WDB_LOG_WARNING,
-                     "FATAL: %s (%s). The server stops: a failed write or sync "
-                     "is never retried. Check the disk, then start again; "
-                     "recovery decides what is there.",
-                     message, walkerdb_strerror(error));
-    atomic_store(&server->failed, true);
-    uv_async_send(&server->stop);
-}
-
-/* Any thread. */
 static void on_durable(void *context, uint64_t index)
 {
     struct wdb_server *server = context;
     (void)index;
-    if (server->net != NULL &&
-        wdb_config_i64(server->config, WDB_CONFIG_APPENDFSYNC) ==
-            WDB_FSYNC_ALWAYS) {
-        wdb_net_wake_all(server->net);
+    struct wdb_net *net = atomic_load(&server->net);
+    if (net != NULL) {
+        wdb_net_wake_gated(net);
     }
 }
 
-/* --- the timer ----------------------------------------------------------------- */
-
-static void on_tick(uv_timer_t *timer)
+/* Nothing can be written any more: the rule is to stop, and to say why. */
+static void on_failure(void *context, int error, const char *message)
 {
-    struct wdb_server *server = timer->data;
-    struct wdb_log *log = wdb_db_log(server->context.db);
-    wdb_db_expire_step(server->context.db, EXPIRE_BUDGET_US);
-    if (wdb_log_dirty(log)) {
-        (void)!wdb_log_flush(log); /* a failure comes through the callback */
-    }
-    wdb_context_check_memory(&server->context);
-    wdb_stats_sample(server->context.stats,
-                     server->env->ops->monotonic_ns(server->env) / 1000000,
-                     wdb_memory_used());
+    struct wdb_server *server = context;
+    wdb_logger_print(logger_of(server), WDB_LOG_WARNING,
+                     "FATAL: %s (%s). A failed write or sync is never retried: "
+                     "the server ends. Check the disk, then start again; "
+                     "recovery decides what is there",
+                     message == NULL ? "the log failed" : message,
+                     walkerdb_strerror(error));
+    atomic_store(&server->exit_code, 1);
+    wdb_server_ask_stop(server, WDB_STOP_FAILED);
 }
 
-/* Any thread. */
 static void on_progress(void *context, uint64_t done, uint64_t total)
 {
     struct wdb_server *server = context;
     wdb_progress_update(&server->progress, done, total);
 }
 
-/* --- opening the database --------------------------------------------------------- */
-
-static enum wdb_sync_policy sync_policy(const struct wdb_config *config)
+static int open_database(struct wdb_server *server, char **message_out)
 {
-    switch (wdb_config_i64(config, WDB_CONFIG_APPENDFSYNC)) {
-    case WDB_FSYNC_ALWAYS:
-        return WDB_SYNC_ALWAYS;
-    case WDB_FSYNC_NO:
-        return WDB_SYNC_NEVER;
-    default:
-        return WDB_SYNC_INTERVAL;
-    }
-}
-
-static uint32_t stripe_count(const struct wdb_config *config)
-{
-    uint32_t wanted =
-        (uint32_t)wdb_config_u64(config, WDB_CONFIG_STORE_STRIPES);
-    uint32_t count = WDB_STRIPE_COUNT_DEFAULT;
-    if (wanted == 0) {
-        wanted = 16 * wdb_net_worker_count(config);
-    }
-    while (count < wanted && count < WDB_STRIPE_COUNT_MAX) {
-        count *= 2;
-    }
-    return count;
-}
-
-static void fill_options(struct wdb_server *server, const char *dir,
-                         struct wdb_db_options *out)
-{
-    const struct wdb_config *c = server->config;
-    *out = (struct wdb_db_options){0};
-    struct wdb_store_options *store = &out->store;
-    wdb_store_options_init(store);
-    store->log.env = server->env;
-    store->log.dir = dir;
-    store->log.logger = server->logger;
-    store->log.create = true;
-    store->log.segment_size = wdb_config_u64(c, WDB_CONFIG_STORE_SEGMENT_SIZE);
-    store->log.batch_size_max =
-        wdb_config_u64(c, WDB_CONFIG_STORE_BATCH_SIZE_MAX);
-    store->log.reserve_size = wdb_config_u64(c, WDB_CONFIG_STORE_RESERVE_SIZE);
-    store->log.sync_policy = sync_policy(c);
-    store->log.sync_interval_ms =
-        (uint32_t)wdb_config_u64(c, WDB_CONFIG_STORE_SYNC_INTERVAL);
-    store->log.sync_bytes = wdb_config_u64(c, WDB_CONFIG_STORE_SYNC_BYTES);
-    store->log.on_durable = on_durable;
-    store->log.on_failure = on_log_failure;
-    store->log.on_progress = on_progress;
-    store->log.context = server;
-    store->stripe_count = stripe_count(c);
-    store->load_threads =
-        (uint32_t)wdb_config_u64(c, WDB_CONFIG_STORE_LOAD_THREADS);
-    store->verify_on_read = wdb_config_bool(c, WDB_CONFIG_STORE_VERIFY_ON_READ);
-    store->hints = wdb_config_bool(c, WDB_CONFIG_STORE_HINTS);
-    store->merge_enabled = wdb_config_bool(c, WDB_CONFIG_STORE_MERGE);
-    store->merge_ratio =
-        (double)wdb_config_u64(c, WDB_CONFIG_STORE_MERGE_PERCENTAGE) / 100;
-    store->merge_rate = wdb_config_u64(c, WDB_CONFIG_STORE_MERGE_RATE);
-    store->merge_free_space_min =
-        wdb_config_u64(c, WDB_CONFIG_STORE_MERGE_FREE_SPACE_MIN);
-}
-
-/* mkdir -p. */
-static int make_directory(const char *path)
-{
-    char part[WDB_PATH_SIZE_MAX];
-    size_t size = strlen(path);
-    if (size == 0 || size >= sizeof(part)) {
-        return ENAMETOOLONG;
-    }
-    for (size_t i = 1; i <= size; i++) {
-        if (path[i] == '/' || path[i] == '\0') {
-            memcpy(part, path, i);
-            part[i] = '\0';
-            if (mkdir(part, 0700) != 0 && errno != EEXIST) {
-                return errno;
-            }
-        }
-    }
-    return 0;
-}
-
-static int open_database(struct wdb_server *server)
-{
-    char dir[WDB_PATH_SIZE_MAX];
     struct wdb_db_options options;
-    char *message = NULL;
-    wdb_config_text(server->config, WDB_CONFIG_DIR, dir, sizeof(dir));
-    int error = make_directory(dir);
-    if (error != 0) {
-        wdb_logger_print(server->logger, WDB_LOG_WARNING,
-                         "cannot make the directory %s: %s", dir,
-                         strerror(error));
-        return WALKERDB_EIO;
+    struct wdb_env *env = server->env;
+    wdb_server_options(server->config, env, server->dir, &options);
+    if (wdb_process_make_dirs(server->dir) != 0) {
+        char what[WDB_PATH_SIZE_MAX + 64];
+        snprintf(what, sizeof(what), "can't make the directory %s",
+                 server->dir);
+        return fail(message_out, WALKERDB_EIO, what, strerror(errno));
     }
-    fill_options(server, dir, &options);
-    wdb_progress_begin(&server->progress, server->env, server->logger);
-    int rc = wdb_db_open(&options, &server->context.db, &message);
+    options.store.log.logger = logger_of(server);
+    options.store.log.on_durable = on_durable;
+    options.store.log.on_failure = on_failure;
+    options.store.log.on_progress = on_progress;
+    options.store.log.context = server;
+    wdb_progress_begin(&server->progress, env, logger_of(server));
+    int code = wdb_db_open(&options, &server->context.db, message_out);
     wdb_progress_end(&server->progress);
-    if (rc != 0) {
-        wdb_logger_print(server->logger, WDB_LOG_WARNING,
-                         "cannot open the database in %s: %s", dir,
-                         message != NULL ? message : walkerdb_strerror(rc));
-        free(message);
-        return rc;
+    if (code != 0) {
+        return *message_out != NULL ? code
+                                    : fail(message_out, code, server->dir,
+                                           walkerdb_strerror(code));
     }
-    free(message);
     struct wdb_store_stats stats;
     wdb_store_stats(wdb_db_store(server->context.db), &stats);
-    wdb_logger_print(server->logger, WDB_LOG_NOTICE,
-                     "database %s: %" PRIu64 " keys in %" PRIu64
-                     " segments, loaded in %" PRIu64 " ms",
-                     dir, stats.key_count, stats.log.segment_count,
-                     stats.load_duration_ms);
+    wdb_logger_print(logger_of(server), WDB_LOG_NOTICE,
+                     "Database %s: %llu keys in %llu segments, loaded in "
+                     "%llu ms",
+                     server->dir, (unsigned long long)stats.key_count,
+                     (unsigned long long)stats.log.segment_count,
+                     (unsigned long long)stats.load_duration_ms);
+    if (!wdb_config_bool(server->config, WDB_CONFIG_STORE_MERGE)) {
+        wdb_store_merge_pause(wdb_db_store(server->context.db), true);
+    }
     return 0;
 }
 
-/* --- the shared context ----------------------------------------------------------- */
+/* --- what commands share ----------------------------------------------------------------- */
 
-static int init_context(struct wdb_server *server)
+/* After CONFIG SET, on some worker's thread. */
+static int on_apply(void *argument, enum wdb_config_id id, char *error,
+                    size_t error_size)
+{
+    struct wdb_server *server = argument;
+    uint64_t number = wdb_config_u64(server->config, id);
+    if (id == WDB_CONFIG_MAXCLIENTS &&
+        wdb_process_reserve_files(number) < number) {
+        snprintf(error, error_size,
+                 "The operating system is not able to handle the specified "
+                 "number of clients");
+        return WALKERDB_EINVALID;
+    }
+    if (id == WDB_CONFIG_LOGLEVEL) {
+        server->log_file.logger.level_min = (enum wdb_log_level)number;
+    }
+    return wdb_context_apply(&server->context, id, error, error_size);
+}
+
+static void make_run_id(struct wdb_server *server)
+{
+    uint8_t bytes[20];
+    server->env->ops->random(server->env, bytes, sizeof(bytes));
+    for (size_t i = 0; i < sizeof(bytes); i++) {
+        snprintf(server->context.run_id + 2 * i, 3, "%02x", bytes[i]);
+    }
+}
+
+static int init_context(struct wdb_server *server, uint32_t worker_count)
 {
     struct wdb_context *context = &server->context;
-    uint8_t random[20];
     context->env = server->env;
     context->config = server->config;
-    context->logger = server->logger;
+    context->logger = logger_of(server);
     context->started_ms = server->env->ops->time_ms(server->env);
     pthread_mutex_init(&context->registry_lock, NULL);
     wdb_list_init(&context->sessions);
-    server->env->ops->random(server->env, random, sizeof(random));
-    for (size_t i = 0; i < sizeof(random); i++) {
-        snprintf(context->run_id + 2 * i, 3, "%02x", random[i]);
+    server->has_context = true;
+    make_run_id(server);
+    int code =
+        wdb_stats_new(worker_count, wdb_command_id_count(), &context->stats);
+    code = code == 0 ? wdb_slowlog_new(&context->slowlog) : code;
+    code = code == 0 ? wdb_latency_new(&context->latency) : code;
+    code = code == 0 ? wdb_backup_new(&context->save) : code;
+    if (code == 0) {
+        wdb_config_on_apply(server->config, on_apply, server);
+        context->memory_startup = wdb_memory_used();
     }
-    int rc = wdb_stats_new(wdb_net_worker_count(server->config),
-                           wdb_command_id_count(), &context->stats);
-    rc = rc != 0 ? rc : wdb_slowlog_new(&context->slowlog);
-    rc = rc != 0 ? rc : wdb_latency_new(&context->latency);
-    rc = rc != 0 ? rc : wdb_backup_new(&context->save);
-    wdb_config_on_apply(server->config, wdb_context_apply, context);
-    return rc;
+    return code;
 }
 
-static void release_context(struct wdb_server *server)
+/* --- start ---------------------------------------------------------------------------------- */
+
+static void on_shutdown(void *owner, bool save)
 {
-    struct wdb_context *context = &server->context;
-    wdb_backup_free(context->save);
-    wdb_db_close(context->db);
-    wdb_latency_free(context->latency);
-    wdb_slowlog_free(context->slowlog);
-    wdb_stats_free(context->stats);
-    pthread_mutex_destroy(&context->registry_lock);
+    wdb_server_ask_stop(owner, save ? WDB_STOP_SAVE : WDB_STOP_PLAIN);
 }
 
-/* --- run ------------------------------------------------------------------------------ */
+static int refuse_cluster(const struct wdb_server *server, char **message_out)
+{
+    if (wdb_config_bool(server->config, WDB_CONFIG_RAFT_BOOTSTRAP) ||
+        wdb_config_bool(server->config, WDB_CONFIG_RAFT_JOIN)) {
+        return fail(message_out, WALKERDB_EUNSUPPORTED,
+                    "-bootstrap true and -join ask for a cluster",
+                    "this build serves single nodes only; start it with "
+                    "-bootstrap false and without -join");
+    }
+    return 0;
+}
 
-static int start_net(struct wdb_server *server)
+static int reserve_files(struct wdb_server *server)
+{
+    uint64_t wanted = wdb_config_u64(server->config, WDB_CONFIG_MAXCLIENTS);
+    uint64_t possible = wdb_process_reserve_files(wanted);
+    char text[32], error[128];
+    if (possible == wanted) {
+        return 0;
+    }
+    wdb_logger_print(logger_of(server), WDB_LOG_WARNING,
+                     "maxclients is %llu, but the limit of open files allows "
+                     "%llu: that is maxclients now (ulimit -n, LimitNOFILE)",
+                     (unsigned long long)wanted, (unsigned long long)possible);
+    snprintf(text, sizeof(text), "%llu", (unsigned long long)possible);
+    return wdb_config_force(server->config, WDB_CONFIG_MAXCLIENTS, text, error,
+                            sizeof(error));
+}
+
+static void log_start(struct wdb_server *server)
+{
+    struct wdb_buffer idle = WDB_BUFFER_INIT;
+    const struct wdb_logger *logger = logger_of(server);
+    const char *file = wdb_config_file(server->config);
+    wdb_logger_print(logger, WDB_LOG_NOTICE,
+                     "walkerdb %s is starting (it behaves like Redis %s), "
+                     "pid %d, %s%s",
+                     WALKERDB_VERSION, WDB_REDIS_VERSION, (int)getpid(),
+                     file[0] == '\0' ? "no configuration file"
+                                     : "configuration ",
+                     file);
+    if (wdb_config_idle_names(server->config, &idle) == 0 && idle.size > 0) {
+        wdb_logger_print(logger, WDB_LOG_NOTICE,
+                         "Settings that change nothing here: %.*s",
+                         (int)idle.size, (const char *)idle.data);
+    }
+    wdb_buffer_release(&idle);
+    wdb_process_warn(server->config, logger);
+}
+
+static int start_net(struct wdb_server *server, uint32_t worker_count,
+                     char **message_out)
 {
     const struct wdb_net_options options = {
         .context = &server->context,
         .loop = &server->loop,
-        .worker_count = wdb_net_worker_count(server->config),
+        .worker_count = worker_count,
         .on_shutdown = on_shutdown,
         .owner = server,
     };
-    char *message = NULL;
-    int rc = wdb_net_new(&options, &server->net);
-    if (rc == 0) {
-        rc = wdb_net_listen(server->net, &message);
-        if (rc != 0) {
-            wdb_logger_print(server->logger, WDB_LOG_WARNING, "%s",
-                             message != NULL ? message : walkerdb_strerror(rc));
-            free(message);
-        }
+    struct wdb_net *net;
+    int code = wdb_net_new(&options, &net);
+    if (code != 0) {
+        return fail(message_out, code, "can't start", walkerdb_strerror(code));
     }
-    return rc != 0 ? rc : wdb_net_start(server->net);
+    atomic_store(&server->net, net);
+    code = wdb_net_listen(net, message_out);
+    if (code != 0) {
+        return code;
+    }
+    code = wdb_net_start(net);
+    return code == 0 ? 0
+                     : fail(message_out, code, "can't start threads",
+                            walkerdb_strerror(code));
 }
 
-static void start_main_loop(struct wdb_server *server)
+static void log_ready(struct wdb_server *server)
 {
-    static const int numbers[] = {SIGTERM, SIGINT, SIGHUP};
-    uv_timer_init(&server->loop, &server->timer);
-    server->timer.data = server;
-    uv_timer_start(&server->timer, on_tick, TICK_MS, TICK_MS);
-    for (size_t i = 0; i < WDB_COUNT(numbers); i++) {
-        uv_signal_init(&server->loop, &server->signals[i]);
-        server->signals[i].data = server;
-        uv_signal_start(&server->signals[i], on_signal, numbers[i]);
+    char bind[512], path[256];
+    const struct wdb_logger *logger = logger_of(server);
+    int port = (int)wdb_config_i64(server->config, WDB_CONFIG_PORT);
+    wdb_config_text(server->config, WDB_CONFIG_BIND, bind, sizeof(bind));
+    wdb_config_text(server->config, WDB_CONFIG_UNIXSOCKET, path, sizeof(path));
+    if (port != 0) {
+        wdb_logger_print(logger, WDB_LOG_NOTICE, "Listening on %s, port %d",
+                         bind, port);
     }
+    if (path[0] != '\0') {
+        wdb_logger_print(logger, WDB_LOG_NOTICE, "Listening on %s", path);
+    }
+    wdb_logger_print(logger, WDB_LOG_NOTICE, "Ready to accept connections");
+    wdb_process_notify("STATUS=Ready to accept connections\nREADY=1");
 }
 
-static void close_handle(uv_handle_t *handle, void *arg)
+static int write_pidfile(struct wdb_server *server)
 {
-    (void)arg;
-    if (!uv_is_closing(handle)) {
-        uv_close(handle, NULL);
+    char path[WDB_PATH_SIZE_MAX];
+    wdb_config_text(server->config, WDB_CONFIG_PIDFILE, path, sizeof(path));
+    if (path[0] == '\0') {
+        return 0;
     }
+    int code = wdb_process_write_pid(path);
+    if (code == 0) {
+        memcpy(server->pidfile, path, sizeof(path));
+    } else {
+        wdb_logger_print(logger_of(server), WDB_LOG_WARNING,
+                         "can't write the pid to %s: %s", path,
+                         strerror(errno));
+    }
+    return 0; /* as in Redis: not worth dying for */
 }
 
-/* From the first signal to stop to the last file. */
-static void stop(struct wdb_server *server)
+int wdb_server_start(struct wdb_server *server, char **message_out)
 {
-    wdb_process_notify(server->config, "STOPPING=1");
-    if (atomic_load(&server->failed)) {
-        /* Nothing that waits at the gate may go out, and nothing that is
-         * gathered may be written: the files stay as they are. */
-        wdb_process_remove_pid(server->config);
-        _exit(1);
+    uint32_t worker_count = wdb_net_worker_count(server->config);
+    *message_out = NULL;
+    int code = refuse_cluster(server, message_out);
+    if (code != 0) {
+        return code;
     }
-    if (server->net != NULL) {
-        wdb_net_stop(server->net);
+    log_start(server);
+    code = reserve_files(server);
+    code = code == 0 ? wdb_server_loop_init(server) : code;
+    code = code == 0 ? write_pidfile(server) : code;
+    if (code == 0) {
+        code = open_database(server, message_out);
     }
-    if (server->context.save != NULL && server->context.db != NULL) {
-        char error[512];
-        wdb_backup_stop(&server->context);
-        if (atomic_load(&server->stop_save) &&
-            wdb_backup_run(&server->context, error, sizeof(error)) != 0) {
-            wdb_logger_print(server->logger, WDB_LOG_WARNING,
-                             "the backup at shutdown failed: %s", error);
-        }
+    code = code == 0 ? init_context(server, worker_count) : code;
+    if (code == 0) {
+        code = start_net(server, worker_count, message_out);
     }
+    if (code == 0) {
+        log_ready(server);
+    } else if (*message_out == NULL) {
+        (void)fail(message_out, code, "can't start", walkerdb_strerror(code));
+    }
+    return code;
 }
 
-static int run(struct wdb_server *server)
+/* --- the end -------------------------------------------------------------------------------- */
+
+static void release_context(struct wdb_server *server)
 {
-    int rc = init_context(server);
-    rc = rc != 0 ? rc : open_database(server);
-    if (rc == 0) {
-        server->context.memory_startup = wdb_memory_used();
-        rc = start_net(server);
+    struct wdb_context *context = &server->context;
+    if (!server->has_context) {
+        return;
     }
-    if (rc == 0) {
-        start_main_loop(server);
-        wdb_logger_print(server->logger, WDB_LOG_NOTICE,
-                         "ready to accept connections on port %" PRId64
-                         " with %u workers",
-                         wdb_config_i64(server->config, WDB_CONFIG_PORT),
-                         wdb_net_worker_count(server->config));
-        wdb_process_notify(server->config, "READY=1");
-        if (!atomic_load(&server->failed)) {
-            uv_run(&server->loop, UV_RUN_DEFAULT);
-        }
-        stop(server);
-    }
-    return rc;
+    wdb_config_on_apply(server->config, NULL, NULL);
+    wdb_stats_free(context->stats);
+    wdb_slowlog_free(context->slowlog);
+    wdb_latency_free(context->latency);
+    wdb_backup_free(context->save);
+    pthread_mutex_destroy(&context->registry_lock);
+    server->has_context = false;
 }
 
-int wdb_server_run(struct wdb_env *env, struct wdb_config *config)
+void wdb_server_release(struct wdb_server *server)
 {
-    static struct wdb_server server; /* large; there is one */
-    char error[512];
-    server = (struct wdb_server){.env = env, .config = config};
-    if (wdb_config_bool(config, WDB_CONFIG_DAEMONIZE) &&
-        wdb_process_daemonize() != 0) {
-        fprintf(stderr, "walkerdb: cannot go to the background: %s\n",
-                strerror(errno));
-        return 1;
+    struct wdb_context *context = &server->context;
+    struct wdb_net *net = atomic_load(&server->net);
+    atomic_store(&context->stopping, true);
+    if (net != NULL) {
+        wdb_backup_stop(context);
+        wdb_net_stop(net);
     }
-    if (wdb_log_file_open(&server.log_file, config, error, sizeof(error)) !=
-        0) {
-        fprintf(stderr, "walkerdb: %s\n", error);
-        return 1;
+    wdb_server_loop_release(server);
+    /* The log's thread may still wake the workers until it has ended. */
+    struct wdb_db *db = context->db;
+    if (net != NULL) {
+        atomic_store(&server->net, NULL);
+        wdb_net_free(net);
     }
-    server.logger = &server.log_file.logger;
-    wdb_logger_print(server.logger, WDB_LOG_NOTICE,
-                     "walkerdb %s starts, pid %d", walkerdb_version(),
-                     (int)getpid());
-    wdb_process_set_signals(config);
-    wdb_process_raise_limits(config, server.logger);
-    wdb_process_write_pid(config, server.logger);
-    uv_loop_init(&server.loop);
-    uv_async_init(&server.loop, &server.stop, on_stop);
-    server.stop.data = &server;
-    int rc = run(&server);
-    uv_walk(&server.loop, close_handle, NULL);
-    uv_run(&server.loop, UV_RUN_DEFAULT);
-    release_context(&server);
-    wdb_net_free(server.net);
-    uv_loop_close(&server.loop);
-    wdb_process_remove_pid(config);
-    wdb_logger_print(server.logger, WDB_LOG_NOTICE, "bye");
-    wdb_log_file_close(&server.log_file);
-    return rc == 0 ? 0 : 1;
+    if (db != NULL) {
+        wdb_db_close(db);
+        context->db = NULL;
+        wdb_logger_print(logger_of(server), WDB_LOG_WARNING,
+                         "walkerdb is now ready to exit, bye bye...");
+    }
+    release_context(server);
+    if (server->pidfile[0] != '\0') {
+        unlink(server->pidfile);
+    }
 }

@@ -1,21 +1,65 @@
 /*
- * server.h - the parts of one server, put together: the only place that knows
- * them all.
+ * server.h - the server as a whole: made from settings, run, taken apart.
  *
- * Threads: everything here runs on the main thread, but for the callbacks that
- * say otherwise.
+ * The main thread makes it and runs the main loop. Of the rest only
+ * wdb_server_ask_stop may be called by others.
  */
 #ifndef WDB_SERVER_SERVER_H
 #define WDB_SERVER_SERVER_H
 
-#include "admin/config.h"
-#include "base/attributes.h"
+#include <uv.h>
 
-/*
- * Run a server with these settings until it is told to stop (a signal,
- * SHUTDOWN, or a failed write to the log). Returns the exit status: 0 if it
- * stopped in order.
- */
-int wdb_server_run(struct wdb_env *env, struct wdb_config *config);
+#include "net/net.h"
+#include "server/log_file.h"
+#include "server/progress.h"
+
+struct wdb_server {
+    struct wdb_env *env;
+    struct wdb_config *config;
+    struct wdb_log_file log_file;
+    bool has_log_file;
+    char dir[WDB_PATH_SIZE_MAX];
+    char pidfile[WDB_PATH_SIZE_MAX]; /* "" if none was written */
+    struct wdb_context context;
+    bool has_context;
+    _Atomic(struct wdb_net *) net; /* the log's thread looks at it */
+    uv_loop_t loop;
+    bool has_loop;
+    uv_signal_t signals[3];
+    uv_timer_t timer;
+    uv_async_t stop_request;
+    uv_work_t save_job;
+    bool save_failed;
+    char save_error[256];
+    bool stopping;         /* main thread: the stop is under way */
+    _Atomic int stop_kind; /* enum wdb_stop_kind, the strongest asked for */
+    _Atomic int exit_code;
+    uint64_t watchdog_ms, watchdog_last_ms;
+    struct wdb_progress progress;
+};
+
+enum wdb_stop_kind {
+    WDB_STOP_NONE,
+    WDB_STOP_PLAIN,
+    WDB_STOP_SAVE, /* a backup first; if it fails, go on serving */
+    WDB_STOP_SAVE_FORCE,
+    WDB_STOP_FAILED, /* the log is poisoned: at once, exit code 1 */
+};
+
+/* Everything up to serving. 0; or not, and then *message_out (malloc'ed)
+ * says why. In any case wdb_server_release afterwards. */
+WDB_MUST_CHECK int wdb_server_start(struct wdb_server *server,
+                                    char **message_out);
+/* Serve until somebody asks to stop; returns the exit code. */
+int wdb_server_run(struct wdb_server *server);
+/* Stop what runs, in order: connections, log, database. */
+void wdb_server_release(struct wdb_server *server);
+/* Any thread. */
+void wdb_server_ask_stop(struct wdb_server *server, enum wdb_stop_kind kind);
+
+/* loop.c: signals, timer and stop requests on the main loop. */
+WDB_MUST_CHECK int wdb_server_loop_init(struct wdb_server *server);
+/* Close what the loop has, and run it until that is done. */
+void wdb_server_loop_release(struct wdb_server *server);
 
 #endif

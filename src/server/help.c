@@ -1,0 +1,48 @@
+/* help.c - what --help and --version print. */
+#include "server/help.h"
+
+#include <stdio.h>
+
+#include "walkerdb.h"
+
+void wdb_help_print(void)
+{
+    fputs(
+        "walkerdb - a durable key-value database with the Redis protocol\n"
+        "\n"
+        "usage: walkerdb [PATH] [--NAME VALUE...]...\n"
+        "\n"
+        "PATH is a configuration in the form of redis.conf if it is a regular\n"
+        "file, standard input if it is -, else the directory of the database.\n"
+        "Every setting of the configuration is an option, too (one dash or\n"
+        "two, --NAME VALUE or --NAME=VALUE); options win over the file.\n"
+        "\n"
+        "  -tcp HOST:PORT        where to listen (127.0.0.1:6379)\n"
+        "  --bind ADDRESS...     the same, in two parts; several addresses,\n"
+        "  --port PORT           * for all\n"
+        "  --unixsocket PATH     listen there, too\n"
+        "  -dir DIR              the directory of the database (.)\n"
+        "  --appendfsync WHEN    when a write is synced: always (before it is\n"
+        "                        answered), everysec (the default), no\n"
+        "  --io-threads N        threads that serve clients (cores, at most "
+        "8)\n"
+        "  --requirepass WORD    the password of AUTH\n"
+        "  --maxmemory BYTES     the most that keys and buffers may take\n"
+        "  --logfile FILE        where to log (standard output)\n"
+        "  --daemonize yes       run in the background\n"
+        "  --supervised systemd  tell systemd when it is ready\n"
+        "  -raft HOST:PORT, -raftdir DIR, -id NAME, -join HOST:PORT,\n"
+        "  -bootstrap true       a cluster: not part of this build yet\n"
+        "\n"
+        "  --config FILE         read this configuration\n"
+        "  --check-config        only say whether the settings are good\n"
+        "  --version, --help\n"
+        "\n"
+        "walkerdb(1) and walkerdb.conf(5) tell the rest.\n",
+        stdout);
+}
+
+void wdb_version_print(void)
+{
+    printf("walkerdb %s\n", WALKERDB_VERSION);
+}
