@@ -139,9 +139,14 @@ struct wdb_record_header {
 };
 static_assert(sizeof(struct wdb_record_header) == 24, "on disk");
 #define WDB_RECORD_KIND_OFFSET 16
-static_assert(offsetof(struct wdb_record_header, kind) ==
-                  WDB_RECORD_KIND_OFFSET,
-              "on disk");
+static_assert(offsetof(struct wdb_record_header, key_size) == 4 &&
+                  offsetof(struct wdb_record_header, value_size) == 8 &&
+                  offsetof(struct wdb_record_header, database) == 12 &&
+                  offsetof(struct wdb_record_header, kind) ==
+                      WDB_RECORD_KIND_OFFSET &&
+                  offsetof(struct wdb_record_header, flags) == 17 &&
+                  offsetof(struct wdb_record_header, type) == 18,
+              "wdb_record_decode reads it field by field");
 
 struct wdb_object_id {
     uint64_t term;
@@ -189,56 +194,65 @@ WDB_MUST_CHECK static inline int wdb_record_decode(const uint8_t *data,
                                                    struct wdb_record *out,
                                                    uint64_t *size_out)
 {
-    struct wdb_record_header header;
-    if (WDB_UNLIKELY(size < sizeof(header))) {
+    /* Field by field: a copy of the header, or a compound literal for *out,
+     * costs more than all the rest. */
+    if (WDB_UNLIKELY(size < sizeof(struct wdb_record_header))) {
         return WALKERDB_ECORRUPT;
     }
-    memcpy(&header, data, sizeof(header));
-    const uint64_t head = wdb_record_head_size(header.flags);
-    const uint64_t exact = head + header.key_size + header.value_size;
-    const uint64_t padded = wdb_align8(exact);
-    /* kind, flags, type and the reserved bytes, as one number */
+    const uint64_t key_size = wdb_load32(data + 4);
+    const uint64_t value_size = wdb_load32(data + 8);
     const uint64_t tail = wdb_load64(data + WDB_RECORD_KIND_OFFSET);
-    if (WDB_UNLIKELY((uint32_t)header.kind - 1 >= WDB_RECORD_KIND_LAST ||
-                     (header.flags & ~WDB_RECORD_FLAGS_ALL) != 0 ||
-                     tail >> 24 != 0 || padded > size ||
-                     header.key_size > WALKERDB_KEY_SIZE_MAX ||
-                     header.value_size > WALKERDB_VALUE_SIZE_MAX)) {
+    const uint8_t kind = (uint8_t)tail;
+    const uint8_t flags = (uint8_t)(tail >> 8);
+    const uint64_t head = wdb_record_head_size(flags);
+    const uint64_t exact = head + key_size + value_size;
+    const uint64_t padded = wdb_align8(exact);
+    if (WDB_UNLIKELY((uint32_t)kind - 1 >= WDB_RECORD_KIND_LAST ||
+                     (flags & ~WDB_RECORD_FLAGS_ALL) != 0 || tail >> 24 != 0 ||
+                     padded > size || key_size > WALKERDB_KEY_SIZE_MAX ||
+                     value_size > WALKERDB_VALUE_SIZE_MAX)) {
         return WALKERDB_ECORRUPT;
     }
     if (verify) {
-        const uint32_t crc = wdb_crc32c(0, data + sizeof(header.crc),
-                                        exact - sizeof(header.crc));
+        const uint32_t crc = wdb_crc32c(0, data + 4, exact - 4);
         const uint64_t last = wdb_load64(data + padded - 8);
-        if (WDB_UNLIKELY(crc != header.crc ||
+        if (WDB_UNLIKELY(crc != wdb_load32(data) ||
                          (padded != exact && last >> (exact % 8 * 8) != 0))) {
             return WALKERDB_ECORRUPT;
         }
     }
-    *out = (struct wdb_record){
-        .kind = (enum wdb_record_kind)header.kind,
-        .flags = header.flags,
-        .type = header.type,
-        .database = header.database,
-        .key = {data + head, header.key_size},
-        .value = {data + head + header.key_size, header.value_size},
-    };
-    const uint8_t *extra = data + sizeof(header);
-    if (WDB_UNLIKELY(header.flags & WDB_RECORD_SEQUENCE)) {
-        if (wdb_load32(extra + 12) != 0) {
-            return WALKERDB_ECORRUPT;
+    const uint8_t *extra = data + sizeof(struct wdb_record_header);
+    if (WDB_UNLIKELY((flags & WDB_RECORD_SEQUENCE) != 0 &&
+                     wdb_load32(extra + 12) != 0)) {
+        return WALKERDB_ECORRUPT;
+    }
+    out->kind = (enum wdb_record_kind)kind;
+    out->flags = flags;
+    out->type = (uint8_t)(tail >> 16);
+    out->database = wdb_load32(data + 12);
+    out->index = 0;
+    out->place = 0;
+    out->expiry_ms = 0;
+    out->object_id.term = 0;
+    out->object_id.counter = 0;
+    out->key.data = data + head;
+    out->key.size = key_size;
+    out->value.data = data + head + key_size;
+    out->value.size = value_size;
+    if (WDB_UNLIKELY(flags != 0)) {
+        if (flags & WDB_RECORD_SEQUENCE) {
+            out->index = wdb_load64(extra);
+            out->place = wdb_load32(extra + 8);
+            extra += 16;
         }
-        out->index = wdb_load64(extra);
-        out->place = wdb_load32(extra + 8);
-        extra += 16;
-    }
-    if (WDB_UNLIKELY(header.flags & WDB_RECORD_EXPIRY)) {
-        out->expiry_ms = wdb_load64(extra);
-        extra += 8;
-    }
-    if (WDB_UNLIKELY(header.flags & WDB_RECORD_OBJECT)) {
-        out->object_id.term = wdb_load64(extra);
-        out->object_id.counter = wdb_load64(extra + 8);
+        if (flags & WDB_RECORD_EXPIRY) {
+            out->expiry_ms = wdb_load64(extra);
+            extra += 8;
+        }
+        if (flags & WDB_RECORD_OBJECT) {
+            out->object_id.term = wdb_load64(extra);
+            out->object_id.counter = wdb_load64(extra + 8);
+        }
     }
     *size_out = padded;
     return 0;
