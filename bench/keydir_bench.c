@@ -115,8 +115,8 @@ static double delete_all(struct wdb_keydir *keydir, uint64_t count)
 
 int main(int argc, char **argv)
 {
-    uint32_t stripes = argc > 1 ? (uint32_t)atoi(argv[1]) : 64;
-    key_size = argc > 2 ? (size_t)atoi(argv[2]) : 16;
+    uint32_t stripes = argc > 1 ? (uint32_t)strtoul(argv[1], NULL, 10) : 64;
+    key_size = argc > 2 ? strtoul(argv[2], NULL, 10) : 16;
     struct wdb_keydir_options options = {.stripe_count = stripes,
                                          .hash_key = &hash_key};
     struct wdb_keydir *keydir;
