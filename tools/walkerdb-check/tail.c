@@ -11,7 +11,7 @@
 #include "walkerdb-check/check.h"
 
 struct tail {
-    uint64_t index_last;
+    uint64_t index_last, term;
     uint64_t mark; /* entries up to here were durable */
     uint32_t last_crc;
 };
@@ -37,10 +37,12 @@ static uint64_t accept(const struct check_segment *segment, struct tail *tail)
            wdb_entry_decode(map + at, segment->size - at, at, segment->salt,
                             &frame, &entry) == 0 &&
            frame.previous_crc == tail->last_crc &&
-           entry.index == tail->index_last + 1 &&
+           entry.index == tail->index_last + 1 && entry.term >= tail->term &&
+           entry.type != WDB_ENTRY_MERGED &&
            wdb_entry_verify_payload(&entry, map + at + WDB_ENTRY_OVERHEAD) ==
                0) {
         tail->index_last = entry.index;
+        tail->term = entry.term;
         tail->last_crc = frame.crc;
         tail->mark =
             frame.index_durable > tail->mark ? frame.index_durable : tail->mark;
