@@ -47,16 +47,16 @@ struct wdb_manifest {
     uint64_t segment_id_next;
     uint64_t truncation_index; /* last wdb_log_truncate: from, 0 = never */
     uint64_t truncation_count;
-    uint64_t index_retained; /* log entries from here on are kept for peers */
-    uint64_t index_durable;  /* entries up to here were durable when this was
+    uint64_t index_retained;  /* log entries from here on are kept for peers */
+    uint64_t index_durable;   /* entries up to here were durable when this was
                                 written: damage there is corruption */
     uint64_t index_committed; /* entries up to here were known committed then:
                                  merged segments rely on it */
-    uint64_t time_ms;        /* highest logged time then */
-    uint64_t object_counter; /* high-water mark: ids below may be in use */
-    uint64_t term;           /* standalone: 1 */
-    bool cluster;            /* belongs to a cluster: no standalone start */
-    struct wdb_slice raft;   /* opaque snapshot metadata and configuration;
+    uint64_t time_ms;         /* highest logged time then */
+    uint64_t object_counter;  /* high-water mark: ids below may be in use */
+    uint64_t term;            /* standalone: 1 */
+    bool cluster;             /* belongs to a cluster: no standalone start */
+    struct wdb_slice raft;    /* opaque snapshot metadata and configuration;
                                 memory belongs to the manifest */
     struct wdb_manifest_segment *segments; /* malloc'ed */
     size_t segment_count;
