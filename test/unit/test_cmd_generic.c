@@ -152,7 +152,7 @@ TEST(cmd_scan)
         CHECK(strncmp(reply, "*2 $", 4) == 0);
         const char *cursor = strchr(reply + 4, ' ') + 1;
         for (const char *at = cursor; (at = strstr(at, "key:")) != NULL; at++) {
-            seen[atoi(at + 4)]++;
+            seen[strtol(at + 4, NULL, 10)]++;
         }
         if (*cursor == '0') {
             break;
