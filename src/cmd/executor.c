@@ -46,7 +46,6 @@ struct wdb_executor {
     void *worker;
     struct wdb_stats_worker *stats;
     struct wdb_tick_scale tick_scale;
-    int64_t slow_us;        /* slowlog-log-slower-than, at this turn's start */
     bool latency_tracking;  /* the setting, likewise */
     struct wdb_list ready;  /* sessions with input to look at */
     struct wdb_list paused; /* held by CLIENT PAUSE */
@@ -159,8 +158,9 @@ void wdb_executor_count(const struct wdb_call *call, uint64_t ticks,
     uint64_t ns = wdb_ticks_to_ns(&executor->tick_scale, ticks);
     wdb_stats_call(executor->stats, call->command->id, ns, failed,
                    executor->latency_tracking);
-    if (WDB_UNLIKELY(executor->slow_us >= 0 &&
-                     ns / 1000 >= (uint64_t)executor->slow_us)) {
+    const int64_t slow_us = wdb_config_i64(call->context->config,
+                                           WDB_CONFIG_SLOWLOG_LOG_SLOWER_THAN);
+    if (WDB_UNLIKELY(slow_us >= 0 && ns / 1000 >= (uint64_t)slow_us)) {
         note_slow(call, ns / 1000);
     }
     uint64_t threshold_ms =
@@ -539,7 +539,7 @@ static void execute_request(struct wdb_executor *executor, struct slot *slot)
         atomic_store_explicit(&session->last_command_id, call.command->id,
                               memory_order_relaxed);
     }
-    if (WDB_UNLIKELY(reply.error_count > 0)) {
+    if (WDB_UNLIKELY(reply.error_count > reply.error_noted)) {
         wdb_stats_error(executor->stats, wdb_slice_str(reply.error_prefix));
     }
 }
@@ -680,8 +680,6 @@ bool wdb_executor_run(struct wdb_executor *executor)
     struct wdb_env *env = executor->context->env;
     uint64_t now_ms = env->ops->time_ms(env);
     wdb_tick_scale_update(&executor->tick_scale);
-    executor->slow_us = wdb_config_i64(executor->context->config,
-                                       WDB_CONFIG_SLOWLOG_LOG_SLOWER_THAN);
     executor->latency_tracking =
         wdb_config_bool(executor->context->config, WDB_CONFIG_LATENCY_TRACKING);
     int slot = wdb_epoch_enter(wdb_log_epoch(executor->log));

@@ -13,6 +13,7 @@
 #include "base/assert.h"
 #include "base/checked.h"
 #include "cmd/dispatch.h"
+#include "cmd/executor.h"
 
 void wdb_multi_free(struct wdb_multi *multi)
 {
@@ -218,9 +219,15 @@ static bool run_queued(struct wdb_call *exec,
     };
     exec->txn->database = exec->session->database;
     uint32_t staged = exec->txn->batch.count;
+    uint64_t errors = exec->reply->error_count;
     wdb_dispatch_handler(&call);
     if (exec->txn->cold) {
         return false;
+    }
+    if (exec->reply->error_count > errors) {
+        wdb_stats_error(wdb_executor_stats(exec->session->executor),
+                        wdb_slice_str(exec->reply->error_prefix));
+        exec->reply->error_noted = exec->reply->error_count;
     }
     if (call.failed) {
         /* Its error is its reply; what it had staged must not happen. */

@@ -121,6 +121,12 @@ void wdb_reply_error(struct wdb_reply *r, const char *format, ...)
     }
     write_line(r, '-', text, (size_t)size);
     r->error_count++;
+    size_t word = strcspn(text, " ");
+    if (word >= sizeof(r->error_prefix)) {
+        word = sizeof(r->error_prefix) - 1;
+    }
+    memcpy(r->error_prefix, text, word);
+    r->error_prefix[word] = '\0';
 }
 
 void wdb_reply_integer(struct wdb_reply *r, int64_t value)

@@ -11,6 +11,7 @@ struct wdb_reply {
     struct wdb_output *output;
     int protocol;          /* 2 or 3 */
     uint64_t error_count;  /* errors written since it was set to 0 */
+    uint64_t error_noted;  /* those of them that were counted elsewhere */
     char error_prefix[32]; /* first word of the last one, for statistics */
 };
 
