@@ -58,7 +58,7 @@ void wdb_info_server(struct wdb_info *info)
     wdb_info_line(info, "config_file:%s", wdb_config_file(context->config));
     wdb_info_line(info, "io_threads_active:%d",
                   setting(info, WDB_CONFIG_IO_THREADS) > 1);
-    wdb_info_line(info, "walkerdb_version:" WDB_VERSION);
+    wdb_info_line(info, "walkerdb_version:" WALKERDB_VERSION);
 }
 
 void wdb_info_clients(struct wdb_info *info)

@@ -36,7 +36,7 @@ void wdb_cmd_lolwut(struct wdb_call *call)
         "  /|\\   /|\\_   /|\\_\n"
         "  / \\    |\\    / >\n"
         "_/___\\__/__\\__/__/_______\n"
-        "walkerDb " WDB_VERSION ", Redis ver. " WDB_REDIS_VERSION "\n";
+        "walkerDb " WALKERDB_VERSION ", Redis ver. " WDB_REDIS_VERSION "\n";
     wdb_reply_verbatim(call->reply, "txt", wdb_slice_str(text));
 }
 
