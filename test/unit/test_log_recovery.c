@@ -429,6 +429,7 @@ TEST(log_recovery_on_a_full_disk)
         REQUIRE_EQ(wdb_log_sync(log), 0);
         fill(log, 41, 100, NULL);
         sim_disk_set_capacity(place.disk, sim_disk_used(place.disk) + 70000);
+        wdb_log_abandon(log);
         log_place_crash(&place, SIM_CRASH_REORDER_512, seed);
         log = open_log(&place);
         REQUIRE(log != NULL);
