@@ -85,6 +85,10 @@ void wdb_memory_read(struct wdb_memory *out)
         memory.active = allocator_figure("stats.active");
         memory.resident = allocator_figure("stats.resident");
         memory.used = memory.allocated;
+        /* The kernel counts for each processor and adds up now and then. */
+        if (memory.anonymous < memory.allocated) {
+            memory.anonymous = memory.allocated;
+        }
     }
     *out = memory;
 }

@@ -4,7 +4,8 @@
  *     backup-<database>-<yyyymmdd>-<hhmmss>-<ms>[.partial]
  *
  * <database> is the database's nonce, so that several may share a directory.
- * Only names of this form, with our own nonce, are ever removed.
+ * Only names of this form, with our own nonce, are ever removed, and none in
+ * which a server was started (it has a lock file).
  */
 #include "cmd/backup_dir.h"
 
@@ -13,6 +14,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "log/names.h"
 #include "walkerdb.h"
 
 #define DEFAULT_DIR   "backups"
@@ -105,6 +107,20 @@ static int remove_file(void *context, const char *name)
     return 0;
 }
 
+/* A server was started in it: it is no backup any more. */
+static bool was_opened(const struct wdb_context *context, const char *path)
+{
+    char lock[WDB_PATH_SIZE_MAX];
+    struct wdb_file *file;
+    struct wdb_env *env = context->env;
+    if (wdb_env_join(lock, path, WDB_NAME_LOCK) != 0 ||
+        env->ops->open(env, lock, WDB_OPEN_READ, &file) != 0) {
+        return false;
+    }
+    env->ops->close(file);
+    return true;
+}
+
 /* A backup is flat: files in one directory. */
 static void remove_backup(const struct wdb_context *context, const char *dir,
                           const char *name)
@@ -112,6 +128,9 @@ static void remove_backup(const struct wdb_context *context, const char *dir,
     char path[WDB_PATH_SIZE_MAX];
     struct removal removal = {.env = context->env, .dir = path};
     int code = wdb_env_join(path, dir, name);
+    if (code == 0 && was_opened(context, path)) {
+        code = WALKERDB_EBUSY;
+    }
     if (code == 0) {
         code =
             context->env->ops->list(context->env, path, remove_file, &removal);

@@ -56,8 +56,6 @@ static bool read_options(struct wdb_call *call, unsigned *out)
 static void stop(struct wdb_session *session)
 {
     const struct wdb_context *context = session->context;
-    wdb_logger_print(context->logger, WDB_LOG_WARNING,
-                     "User requested shutdown...");
     session->input_used = session->input.size;
     context->hooks->shutdown(context->hooks_context, false);
 }
