@@ -5,7 +5,9 @@
 #include <stdlib.h>
 
 #include "base/split.h"
+#include "cmd/backup.h"
 #include "cmd/command.h"
+#include "cmd/config.h"
 #include "walkerdb.h"
 
 #define JOBS_MAX 64
@@ -29,6 +31,7 @@ struct cmd_world {
     struct wdb_executor *executor;
     struct job jobs[JOBS_MAX];
     size_t job_count;
+    uint32_t shutdowns;
 };
 
 struct cmd_client {
@@ -66,17 +69,26 @@ static void session_noted(void *context, struct wdb_session *session)
 
 static void shutdown_noted(void *context, bool save)
 {
-    (void)context;
+    struct cmd_world *world = context;
     (void)save;
+    world->shutdowns++;
 }
 
-static void monitor_noted(void *context, const char *line, size_t size,
+/* As the workers do it. */
+static void show_monitors(void *context, const char *line, size_t size,
                           uint64_t index)
 {
-    (void)context;
-    (void)line;
-    (void)size;
-    (void)index;
+    struct cmd_world *world = context;
+    WDB_LIST_FOREACH(node, &world->context.sessions)
+    {
+        struct wdb_session *session =
+            WDB_LIST_ENTRY(node, struct wdb_session, registry_node);
+        if (session->flags & WDB_SESSION_MONITOR) {
+            wdb_output_append(&session->output, line, size);
+            session->depends =
+                session->depends < index ? index : session->depends;
+        }
+    }
 }
 
 static void config_noted(void *context, const char *name)
@@ -145,7 +157,7 @@ struct cmd_world *cmd_world_new(const char *dir,
         .session_ready = session_noted,
         .session_wake = session_noted,
         .shutdown = shutdown_noted,
-        .monitor = monitor_noted,
+        .monitor = show_monitors,
         .config_changed = config_noted,
     };
     struct wdb_context *context = &world->context;
@@ -157,8 +169,10 @@ struct cmd_world *cmd_world_new(const char *dir,
     must(wdb_config_new(world->env, &context->config) == 0 &&
              wdb_stats_new(1, wdb_command_id_count(), &context->stats) == 0 &&
              wdb_slowlog_new(&context->slowlog) == 0 &&
-             wdb_latency_new(&context->latency) == 0,
+             wdb_latency_new(&context->latency) == 0 &&
+             wdb_backup_new(&context->save) == 0,
          "no memory");
+    wdb_config_on_apply(context->config, wdb_context_apply, context);
     open_db(world);
     return world;
 }
@@ -166,6 +180,7 @@ struct cmd_world *cmd_world_new(const char *dir,
 void cmd_world_free(struct cmd_world *world)
 {
     close_db(world);
+    wdb_backup_free(world->context.save);
     wdb_latency_free(world->context.latency);
     wdb_slowlog_free(world->context.slowlog);
     wdb_stats_free(world->context.stats);
@@ -187,6 +202,11 @@ void cmd_world_reopen(struct cmd_world *world)
 struct wdb_context *cmd_world_context(struct cmd_world *world)
 {
     return &world->context;
+}
+
+uint32_t cmd_world_shutdowns(const struct cmd_world *world)
+{
+    return world->shutdowns;
 }
 
 void cmd_world_set(struct cmd_world *world, const char *name, const char *value)

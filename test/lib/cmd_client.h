@@ -38,6 +38,8 @@ void cmd_world_free(struct cmd_world *world);
 /* Close the database and open it again: what was kept? No clients. */
 void cmd_world_reopen(struct cmd_world *world);
 struct wdb_context *cmd_world_context(struct cmd_world *world);
+/* How often a stop was asked for (SHUTDOWN). */
+uint32_t cmd_world_shutdowns(const struct cmd_world *world);
 /* Set a setting, as CONFIG SET. */
 void cmd_world_set(struct cmd_world *world, const char *name,
                    const char *value);
