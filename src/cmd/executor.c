@@ -46,7 +46,6 @@ struct wdb_executor {
     void *worker;
     struct wdb_stats_worker *stats;
     struct wdb_tick_scale tick_scale;
-    bool latency_tracking;  /* the setting, likewise */
     struct wdb_list ready;  /* sessions with input to look at */
     struct wdb_list paused; /* held by CLIENT PAUSE */
     struct slot slots[WDB_EXECUTOR_GROUP];
@@ -156,8 +155,9 @@ void wdb_executor_count(const struct wdb_call *call, uint64_t ticks,
 {
     struct wdb_executor *executor = call->session->executor;
     uint64_t ns = wdb_ticks_to_ns(&executor->tick_scale, ticks);
-    wdb_stats_call(executor->stats, call->command->id, ns, failed,
-                   executor->latency_tracking);
+    wdb_stats_call(
+        executor->stats, call->command->id, ns, failed,
+        wdb_config_bool(call->context->config, WDB_CONFIG_LATENCY_TRACKING));
     const int64_t slow_us = wdb_config_i64(call->context->config,
                                            WDB_CONFIG_SLOWLOG_LOG_SLOWER_THAN);
     if (WDB_UNLIKELY(slow_us >= 0 && ns / 1000 >= (uint64_t)slow_us)) {
@@ -680,8 +680,6 @@ bool wdb_executor_run(struct wdb_executor *executor)
     struct wdb_env *env = executor->context->env;
     uint64_t now_ms = env->ops->time_ms(env);
     wdb_tick_scale_update(&executor->tick_scale);
-    executor->latency_tracking =
-        wdb_config_bool(executor->context->config, WDB_CONFIG_LATENCY_TRACKING);
     int slot = wdb_epoch_enter(wdb_log_epoch(executor->log));
     executor->txn.epoch_slot = -1;
     uint32_t executed = 0;
