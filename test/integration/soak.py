@@ -56,10 +56,7 @@ def minute(server, writers, seconds):
     """Load for a while, then compare; (new writers, problems)."""
     threads = []
     for writer in writers:
-        fresh = Writer(writer.number, time.time_ns())
-        fresh.keys, fresh.pairs = writer.keys, writer.pairs
-        fresh.count, fresh.port = writer.count, server.port
-        threads.append(fresh)
+        threads.append(writer.again(time.time_ns(), server.port))
     for thread in threads:
         thread.until = time.monotonic() + seconds
         thread.start()
