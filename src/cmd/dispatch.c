@@ -132,7 +132,8 @@ void wdb_dispatch_handler(struct wdb_call *call)
     wdb_executor_count(call, wdb_ticks() - start, failed);
 }
 
-/* Refuse a request; inside MULTI the transaction is then aborted at EXEC. */
+/* Refuse a request; inside MULTI the transaction is then aborted at EXEC. EXEC
+ * itself discards it, whatever was wrong with the request. */
 static void reject(struct wdb_call *call, const char *text)
 {
     if (call->session->flags & WDB_SESSION_MULTI) {
@@ -141,6 +142,13 @@ static void reject(struct wdb_call *call, const char *text)
     if (call->command != NULL) {
         wdb_stats_reject(wdb_executor_stats(call->session->executor),
                          call->command->id);
+        if (call->command->handler == wdb_cmd_exec) {
+            wdb_exec_finish(call->session);
+            wdb_reply_error(call->reply,
+                            "EXECABORT Transaction discarded because of: %s",
+                            strncmp(text, "ERR ", 4) == 0 ? text + 4 : text);
+            return;
+        }
     }
     wdb_reply_error(call->reply, "%s", text);
 }
@@ -241,11 +249,7 @@ static bool check_room(struct wdb_call *call)
     if ((flags & WDB_CMD_DENYOOM) &&
         WDB_UNLIKELY(atomic_load_explicit(&call->context->over_memory,
                                           memory_order_relaxed))) {
-        reject(call, exec ? "EXECABORT Transaction discarded because of: OOM "
-                            "command not allowed when used memory > "
-                            "'maxmemory'."
-                          : "OOM command not allowed when used memory > "
-                            "'maxmemory'.");
+        reject(call, "OOM command not allowed when used memory > 'maxmemory'.");
         return false;
     }
     if ((flags & WDB_CMD_DENYOOM) == 0) {
@@ -397,7 +401,8 @@ static enum wdb_dispatch_result execute(struct wdb_call *call)
         session->depends = txn->depends;
     }
     feed_monitors(call);
-    if (exec && (session->exec_done || call->failed)) {
+    if (exec && (session->flags & WDB_SESSION_MULTI) != 0 &&
+        (session->exec_done || call->failed)) {
         wdb_exec_finish(session);
     }
     return WDB_DISPATCH_DONE;

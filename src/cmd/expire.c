@@ -126,9 +126,8 @@ static void reply_time(struct wdb_call *call, bool absolute, bool seconds)
     if (wdb_db_find(call->txn, &call->keys[0], WDB_FIND_COUNT, &item)) {
         time = -1;
         if (item.expiry_ms != 0) {
-            time = (int64_t)item.expiry_ms -
-                   (absolute ? 0 : (int64_t)call->txn->now_ms);
-            time = seconds ? (time + 500) / 1000 : time;
+            uint64_t ms = item.expiry_ms - (absolute ? 0 : call->txn->now_ms);
+            time = (int64_t)(seconds ? (ms + 500) / 1000 : ms);
         }
     }
     wdb_reply_integer(call->reply, time);
