@@ -22,8 +22,7 @@ static bool wants_hint(const struct wdb_store *store,
 {
     return atomic_load(&segment->sealed) && !atomic_load(&segment->hinted) &&
            !atomic_load(&segment->damaged) &&
-           (segment->index_last <= wdb_log_committed(store->log) ||
-            WDB_STORE_MUTATED(store, WDB_MUTATION_HINT_UNCOMMITTED));
+           segment->index_last <= wdb_log_committed(store->log);
 }
 
 static int build_hint(struct wdb_store *store, struct wdb_segment *segment)

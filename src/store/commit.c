@@ -208,7 +208,8 @@ static void hand_over_undo(struct wdb_store *store, struct wdb_batch *batch,
 {
     struct wdb_undo_block *block = batch->undo;
     if (store->options.log.manual_commit &&
-        index > wdb_log_committed(store->log)) {
+        index > wdb_log_committed(store->log) &&
+        !WDB_STORE_MUTATED(store, WDB_MUTATION_UNDO_DROP_EARLY)) {
         batch->undo = NULL;
         wdb_undo_keep(store, block, index);
         return;
@@ -219,6 +220,49 @@ static void hand_over_undo(struct wdb_store *store, struct wdb_batch *batch,
     block->count = 0;
 }
 
+#ifdef WDB_MUTATIONS
+/* The broken rule: half of the batch is written before the rest. */
+static int append_split(struct wdb_store *store, struct wdb_batch *batch,
+                        struct wdb_log_place *place)
+{
+    const uint32_t half = batch->count / 2;
+    const uint64_t size = batch->items[half].offset;
+    int rc = wdb_log_append(store->log, batch->records.data, size, half, false,
+                            place);
+    if (rc == 0) {
+        rc = wdb_log_flush(store->log);
+    }
+    const wdb_position first = place->position;
+    if (rc == 0) {
+        rc = wdb_log_append(store->log, batch->records.data + size,
+                            batch->records.size - size, batch->count - half,
+                            false, place);
+    }
+    for (uint32_t i = half; rc == 0 && i < batch->count; i++) {
+        finish_item(store, batch, i,
+                    &(struct wdb_log_place){
+                        .index = place->index,
+                        .position = place->position - size / 8,
+                    });
+    }
+    place->position = first;
+    return rc;
+}
+#endif
+
+static int append(struct wdb_store *store, struct wdb_batch *batch,
+                  struct wdb_log_place *place)
+{
+#ifdef WDB_MUTATIONS
+    if (WDB_STORE_MUTATED(store, WDB_MUTATION_BATCH_SPLIT) &&
+        batch->count > 1) {
+        return append_split(store, batch, place);
+    }
+#endif
+    return wdb_log_append(store->log, batch->records.data, batch->records.size,
+                          batch->count, batch->deletes_only, place);
+}
+
 int wdb_store_commit(struct wdb_store *store, struct wdb_batch *batch,
                      uint64_t *index_out)
 {
@@ -226,15 +270,19 @@ int wdb_store_commit(struct wdb_store *store, struct wdb_batch *batch,
     struct wdb_log_place place;
     int rc = apply_new(store, batch);
     if (rc == 0) {
-        rc =
-            wdb_log_append(store->log, batch->records.data, batch->records.size,
-                           batch->count, batch->deletes_only, &place);
+        rc = append(store, batch, &place);
     }
     if (rc != 0) {
         wdb_store_rollback(store, batch);
         return rc;
     }
-    for (uint32_t i = 0; i < batch->count; i++) {
+    uint32_t count = batch->count;
+#ifdef WDB_MUTATIONS
+    if (WDB_STORE_MUTATED(store, WDB_MUTATION_BATCH_SPLIT) && count > 1) {
+        count /= 2;
+    }
+#endif
+    for (uint32_t i = 0; i < count; i++) {
         finish_item(store, batch, i, &place);
     }
     hand_over_undo(store, batch, place.index);

@@ -178,12 +178,22 @@ static uint32_t thread_count(const struct wdb_store *store)
     return count < WDB_LOAD_THREADS_MAX ? count : WDB_LOAD_THREADS_MAX;
 }
 
+/* The broken rule: the order of files instead of that of sequences. */
+static int compare_ids(const void *a, const void *b)
+{
+    const struct wdb_load_source *x = a, *y = b;
+    return x->segment->id < y->segment->id ? -1
+                                           : x->segment->id > y->segment->id;
+}
+
 static int init(struct wdb_load *load, struct wdb_store *store)
 {
     *load = (struct wdb_load){.store = store};
-    load->index_max = store->options.log.manual_commit
-                          ? wdb_log_committed(store->log)
-                          : UINT64_MAX;
+    load->index_max =
+        store->options.log.manual_commit &&
+                !WDB_STORE_MUTATED(store, WDB_MUTATION_LOAD_UNCOMMITTED)
+            ? wdb_log_committed(store->log)
+            : UINT64_MAX;
     load->thread_count = thread_count(store);
     for (uint32_t i = 0; i < load->thread_count; i++) {
         load->workers[i].load = load;
@@ -209,6 +219,9 @@ static int init(struct wdb_load *load, struct wdb_store *store)
         return WALKERDB_ENOMEM;
     }
     load->source_count = count;
+    if (WDB_STORE_MUTATED(store, WDB_MUTATION_LOAD_BY_ID)) {
+        qsort(load->sources, count, sizeof(*load->sources), compare_ids);
+    }
     pthread_mutex_init(&load->progress_mutex, NULL);
     return 0;
 }

@@ -43,7 +43,7 @@ static void release_run(struct wdb_merge *merge, bool retire)
     atomic_store(&merge->running, false);
 }
 
-void wdb_merge_free(struct wdb_store *store, bool unlink)
+void wdb_merge_free(struct wdb_store *store)
 {
     struct wdb_merge *merge = store->merge;
     if (merge == NULL) {
@@ -53,13 +53,12 @@ void wdb_merge_free(struct wdb_store *store, bool unlink)
                           merge->phase == WDB_MERGE_WAIT ||
                           merge->phase == WDB_MERGE_STUCK;
     if (merge->phase != WDB_MERGE_IDLE) {
-        if (!switched && unlink) {
-            wdb_merge_writer_discard(&merge->writer);
-        } else {
+        if (switched) {
             wdb_merge_writer_release(&merge->writer);
+        } else {
+            wdb_merge_writer_discard(&merge->writer);
         }
-        /* The manifest does not name the originals any more. */
-        release_run(merge, switched && unlink);
+        release_run(merge, switched);
     }
     free(merge->sweep);
     pthread_mutex_destroy(&merge->mutex);

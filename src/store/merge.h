@@ -89,9 +89,9 @@ struct wdb_merge {
 };
 
 WDB_MUST_CHECK int wdb_merge_new(struct wdb_store *store);
-/* A run that is not switched in yet is given up; with `unlink` its outputs are
- * removed. */
-void wdb_merge_free(struct wdb_store *store, bool unlink);
+/* A run that is not switched in yet is given up; the files that the manifest
+ * does not name are removed. */
+void wdb_merge_free(struct wdb_store *store);
 void wdb_merge_stats(struct wdb_store *store, struct wdb_store_stats *out);
 /* A small step. True if something was done; *wait_ns_out (may be NULL): time
  * until the next may be due. */

@@ -36,8 +36,6 @@
     X(DATABASES_DROP, 12)                                                      \
     /* hints: leave out what is garbage when they are written */               \
     X(HINT_LIVE_ONLY, 13)                                                      \
-    /* hints: cover entries that are not committed */                          \
-    X(HINT_UNCOMMITTED, 14)                                                    \
     /* batch: its records are appended and written one by one */               \
     X(BATCH_SPLIT, 15)                                                         \
     /* undo: oldest first */                                                   \

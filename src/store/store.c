@@ -149,7 +149,7 @@ void wdb_store_close(struct wdb_store *store)
         return;
     }
     wdb_background_stop(store);
-    wdb_merge_free(store, true);
+    wdb_merge_free(store);
     struct wdb_log *log = store->log;
     unmake(store);
     wdb_log_close(log);
@@ -158,7 +158,7 @@ void wdb_store_close(struct wdb_store *store)
 void wdb_store_abandon(struct wdb_store *store)
 {
     wdb_background_stop(store);
-    wdb_merge_free(store, false);
+    wdb_merge_free(store);
     struct wdb_log *log = store->log;
     unmake(store);
     wdb_log_abandon(log);

@@ -55,6 +55,10 @@ static void revert_key(struct wdb_store *store, struct wdb_undo *undo,
         wdb_object_detach_undo(store, undo, record);
     }
     if (undo->existed) {
+        if (WDB_STORE_MUTATED(store, WDB_MUTATION_UNDO_SKIP_EXPIRY) &&
+            record->kind == WDB_RECORD_EXPIRE) {
+            return;
+        }
         wdb_undo_restore(store, keydir, undo->hash, record->key, &undo->old);
         if ((undo->old.flags & WDB_ITEM_EXPIRY) != 0) {
             /* Without memory the key expires when it is next looked at. */
@@ -81,6 +85,10 @@ void wdb_undo_revert(struct wdb_store *store, struct wdb_undo *undo,
         revert_key(store, undo, record);
         break;
     case WDB_RECORD_DATABASES:
+        if (WDB_STORE_MUTATED(store, WDB_MUTATION_UNDO_SKIP_DATABASES)) {
+            wdb_undo_settle(store, undo);
+            break;
+        }
         wdb_databases_revert(store, undo->mapping);
         wdb_store_touch(store, WDB_TOUCH_DATABASES, 0, 0, wdb_slice(NULL, 0));
         break;
@@ -214,7 +222,10 @@ static void revert_from(struct wdb_store *store, uint64_t from)
         struct wdb_undo_block *older = block->older;
         if (block->index >= from) {
             for (uint32_t i = block->count; i-- > 0;) {
-                wdb_undo_revert_logged(store, &block->items[i]);
+                const bool forward =
+                    WDB_STORE_MUTATED(store, WDB_MUTATION_UNDO_FORWARD);
+                wdb_undo_revert_logged(
+                    store, &block->items[forward ? block->count - 1 - i : i]);
             }
             pthread_mutex_lock(&store->undo_mutex);
             take_out(store, block);

@@ -42,6 +42,7 @@ struct store_model {
     uint32_t value_last;
     uint32_t value_size_max;
     bool has_objects;   /* generate collections */
+    bool has_strings;   /* and other things, too */
     bool has_databases; /* generate flushes and swaps */
     bool has_expiry;
 };
@@ -69,9 +70,10 @@ uint32_t store_model_at(const struct store_model *model, uint64_t index);
  */
 bool store_model_check(const struct store_model *model, struct wdb_store *store,
                        uint32_t number);
-/* The same against the state with the open batch (stripes are held). */
+/* The same against the state with the open batch (stripes are held); `quiet`
+ * says nothing. */
 bool store_model_check_next(const struct store_model *model,
-                            struct wdb_store *store);
+                            struct wdb_store *store, bool quiet);
 
 /* One random batch: fill, commit, remember. Returns the store's error. */
 WDB_MUST_CHECK int store_model_step(struct store_model *model,
