@@ -232,6 +232,14 @@ static bool check(struct wdb_call *call)
     return true;
 }
 
+/* Writes are asked to wait for replicas, and there are none. */
+static bool lacks_replicas(const struct wdb_call *call)
+{
+    const struct wdb_config *config = call->context->config;
+    return wdb_config_u64(config, WDB_CONFIG_MIN_REPLICAS_TO_WRITE) > 0 &&
+           wdb_config_u64(config, WDB_CONFIG_MIN_REPLICAS_MAX_LAG) > 0;
+}
+
 /* Room in memory and on disk for what this command may write. False:
  * answered. For EXEC the flags are those of the queued commands. */
 static bool check_room(struct wdb_call *call)
@@ -250,6 +258,10 @@ static bool check_room(struct wdb_call *call)
         WDB_UNLIKELY(atomic_load_explicit(&call->context->over_memory,
                                           memory_order_relaxed))) {
         reject(call, "OOM command not allowed when used memory > 'maxmemory'.");
+        return false;
+    }
+    if ((flags & WDB_CMD_WRITE) && WDB_UNLIKELY(lacks_replicas(call))) {
+        reject(call, "NOREPLICAS Not enough good replicas to write.");
         return false;
     }
     if ((flags & WDB_CMD_DENYOOM) == 0) {

@@ -230,3 +230,24 @@ TEST(cmd_generic_in_exec)
                 "$-1");
     end();
 }
+
+/* A refused EXEC ends the transaction; one without MULTI changes nothing. */
+TEST(cmd_exec_refused)
+{
+    begin();
+    CHECK_REPLY(client, "MULTI ; SET a 1 ; EXEC now ; GET a ; EXEC",
+                "+OK | +QUEUED | -EXECABORT Transaction discarded because of: "
+                "wrong number of arguments for 'exec' command | $-1 | -ERR "
+                "EXEC without MULTI");
+    CHECK_REPLY(client, "WATCH a ; EXEC ; SET a 2 ; MULTI ; GET a ; EXEC",
+                "+OK | -ERR EXEC without MULTI | +OK | +OK | +QUEUED | *-1");
+    CHECK_REPLY(client, "MULTI ; INCR a", "+OK | +QUEUED");
+    cmd_world_set(world, "min-replicas-to-write", "1");
+    CHECK_REPLY(client, "EXEC ; INCR a ; GET a",
+                "-EXECABORT Transaction discarded because of: NOREPLICAS Not "
+                "enough good replicas to write. | -NOREPLICAS Not enough good "
+                "replicas to write. | $1 2");
+    cmd_world_set(world, "min-replicas-to-write", "0");
+    CHECK_REPLY(client, "INCR a", ":3");
+    end();
+}
