@@ -75,6 +75,20 @@ static int put_header(struct wdb_store *store, struct wdb_keydir *keydir,
     return rc;
 }
 
+/* The ordered index gets a key that is new. On failure the put is undone. */
+static int add_ordered(struct wdb_store *store, const struct wdb_record *record,
+                       struct wdb_undo *undo)
+{
+    if (undo->existed || record->database != store->ordered_database) {
+        return 0;
+    }
+    const int rc = wdb_ordered_insert(store->ordered, record->key);
+    if (rc != 0) {
+        wdb_undo_revert_key(store, undo, record);
+    }
+    return rc;
+}
+
 static int apply_put(struct wdb_store *store, const struct wdb_record *record,
                      wdb_position position, uint64_t size,
                      struct wdb_undo *undo)
@@ -102,6 +116,9 @@ static int apply_put(struct wdb_store *store, const struct wdb_record *record,
             drop_object(store, record, undo);
         }
     }
+    if (WDB_UNLIKELY(store->ordered != NULL) && rc == 0 && !store->loading) {
+        rc = add_ordered(store, record, undo);
+    }
     return rc;
 }
 
@@ -114,6 +131,10 @@ static void apply_delete(struct wdb_store *store,
         wdb_keydir_delete(keydir, undo->hash, record->key, &undo->old);
     if (undo->existed && (undo->old.flags & WDB_ITEM_OBJECT) != 0) {
         drop_object(store, record, undo);
+    }
+    if (WDB_UNLIKELY(store->ordered != NULL) && undo->existed &&
+        !store->loading && record->database == store->ordered_database) {
+        wdb_ordered_delete(store->ordered, record->key);
     }
 }
 
@@ -166,6 +187,9 @@ int wdb_store_apply(struct wdb_store *store, const struct wdb_record *record,
         rc = apply_expire(store, record, undo);
         break;
     case WDB_RECORD_DATABASES:
+        if (store->ordered != NULL) {
+            return WALKERDB_EUNSUPPORTED;
+        }
         rc = wdb_databases_apply(store, record, position, size, &undo->mapping);
         if (rc == 0) {
             wdb_store_touch(store, WDB_TOUCH_DATABASES, 0, 0,

@@ -59,15 +59,22 @@ static void find_live(void *context, struct wdb_slice key, uint64_t hash,
                       item->expiry_ms >= liveness->from_ms;
 }
 
+/* A database that is not mapped now may be mapped again by an undo. */
+static bool may_come_back(const struct wdb_store *store)
+{
+    return atomic_load_explicit(&store->undo_memory, memory_order_relaxed) > 0;
+}
+
 static bool is_live(void *context, const struct wdb_expiry_item *item)
 {
     const struct wdb_store *store = context;
     const struct wdb_keydir *keydir = wdb_store_keydir(store, item->database);
     struct liveness liveness = {.from_ms = item->expiry_ms};
-    if (keydir != NULL) {
-        wdb_keydir_find_hash(keydir, item->hash, WDB_EXPIRY_HASH_MASK,
-                             find_live, &liveness);
+    if (keydir == NULL) {
+        return may_come_back(store);
     }
+    wdb_keydir_find_hash(keydir, item->hash, WDB_EXPIRY_HASH_MASK, find_live,
+                         &liveness);
     return liveness.live;
 }
 
@@ -144,6 +151,8 @@ uint32_t wdb_store_expired(struct wdb_store *store, uint32_t number,
         if (keydir != NULL) {
             wdb_keydir_find_hash(keydir, item.hash, WDB_EXPIRY_HASH_MASK, look,
                                  &lookup);
+        } else if (may_come_back(store)) {
+            lookup.later_ms = now_ms + RETRY_MS;
         }
         expired += lookup.expired;
         if (lookup.expired > 0 && lookup.later_ms > now_ms + RETRY_MS) {

@@ -142,6 +142,38 @@ static void expect_keys(struct wdb_load *load)
     }
 }
 
+struct ordering {
+    struct wdb_store *store;
+    int rc;
+};
+
+static void order_key(void *context, struct wdb_slice key, uint64_t hash,
+                      const struct wdb_item *item)
+{
+    struct ordering *ordering = context;
+    (void)hash;
+    (void)item;
+    if (ordering->rc == 0) {
+        ordering->rc = wdb_ordered_insert(ordering->store->ordered, key);
+    }
+}
+
+/* Fill the ordered index from the keydir. */
+static int order_keys(struct wdb_store *store)
+{
+    struct ordering ordering = {.store = store};
+    store->ordered_database = wdb_store_database(store, 0);
+    const struct wdb_keydir *keydir =
+        wdb_store_keydir(store, store->ordered_database);
+    uint64_t cursor = 0;
+    do {
+        cursor = keydir == NULL
+                     ? 0
+                     : wdb_keydir_scan(keydir, cursor, order_key, &ordering);
+    } while (cursor != 0 && ordering.rc == 0);
+    return ordering.rc;
+}
+
 static int attach_headers(struct wdb_load *load)
 {
     struct wdb_store *store = load->store;
@@ -261,6 +293,9 @@ int wdb_store_load(struct wdb_store *store)
     store->loading = false;
     if (rc == 0) {
         rc = attach_headers(&load);
+    }
+    if (rc == 0 && store->ordered != NULL) {
+        rc = order_keys(store);
     }
     release(&load);
     store->load_duration_ms =

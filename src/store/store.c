@@ -7,8 +7,6 @@
 #include "store/merge.h"
 #include "store/store_internal.h"
 
-#define RESERVE_SIZE ((size_t)64 << 10)
-
 void wdb_store_options_init(struct wdb_store_options *options)
 {
     *options = (struct wdb_store_options){
@@ -82,7 +80,7 @@ static int make(const struct wdb_store_options *options, struct wdb_store **out)
     store->env = options->log.env;
     store->stripe_count = options->stripe_count == 0 ? WDB_STRIPE_COUNT_DEFAULT
                                                      : options->stripe_count;
-    store->reserve = malloc(RESERVE_SIZE);
+    store->reserve = malloc(WDB_UNDO_RESERVE_SIZE);
     int rc = store->reserve == NULL ? WALKERDB_ENOMEM : make_stripes(store);
     if (rc != 0) {
         free(store->reserve);
@@ -101,6 +99,7 @@ static int make(const struct wdb_store_options *options, struct wdb_store **out)
 static void unmake(struct wdb_store *store)
 {
     wdb_undo_release(store);
+    wdb_ordered_free(store->ordered);
     wdb_registry_release(store);
     wdb_databases_release(store);
     free_stripes(store);
@@ -125,7 +124,10 @@ int wdb_store_open(const struct wdb_store_options *options,
         unmake(store);
         return rc;
     }
-    rc = wdb_store_load(store);
+    rc = options->ordered ? wdb_ordered_new(&store->ordered) : 0;
+    if (rc == 0) {
+        rc = wdb_store_load(store);
+    }
     if (rc == 0) {
         rc = wdb_merge_new(store);
     }
@@ -174,6 +176,11 @@ struct wdb_env *wdb_store_env(struct wdb_store *store)
     return store->env;
 }
 
+struct wdb_ordered *wdb_store_ordered(const struct wdb_store *store)
+{
+    return store->ordered;
+}
+
 void wdb_store_account(struct wdb_store *store, wdb_position position,
                        int64_t size)
 {
@@ -208,6 +215,9 @@ static void count_keydirs(struct wdb_store *store,
         stats->heap_memory += wdb_expiry_memory(&store->stripes[i]);
     }
     wdb_epoch_exit(wdb_log_epoch(store->log), slot);
+    if (store->ordered != NULL) {
+        stats->ordered_memory = wdb_ordered_memory(store->ordered);
+    }
 }
 
 static int count_segments(struct wdb_store *store,

@@ -14,6 +14,7 @@
 #include "log/log.h"
 #include "store/batch.h"
 #include "store/keydir.h"
+#include "store/ordered.h"
 
 #define WDB_DATABASE_COUNT 16 /* logical databases */
 #define WDB_STRIPE_COUNT_MAX 1024
@@ -28,7 +29,8 @@ struct wdb_store_options {
     uint32_t stripe_count;  /* power of two, 0 = 64 */
     uint32_t load_threads;  /* of recovery, 0 = cores, at most 16 */
     bool verify_on_read;
-    bool ordered;           /* keep a B+ tree beside the hash (db id 0 only) */
+    bool ordered;           /* keep a B+ tree beside the hash, of logical
+                               database 0, which cannot be flushed then */
     bool merge_enabled;     /* in the background */
     double merge_ratio;     /* garbage that starts a merge of a segment: 0.5 */
     uint64_t merge_rate;    /* bytes a second read + written, 0 = unlimited */
@@ -129,6 +131,10 @@ WDB_MUST_CHECK int wdb_store_fetch(struct wdb_store *store,
 /* Position of item i of a batch that was applied while staged: reads through
  * wdb_store_read find staged records by this registration: one staging buffer
  * a thread at a time. */
+
+/* The keys of logical database 0 in order, NULL without options.ordered: any
+ * thread, no lock. What belongs to a key is asked of the store. */
+struct wdb_ordered *wdb_store_ordered(const struct wdb_store *store);
 
 /* --- collections (the stripe of the header's key is held) ------------------- */
 /* Where the record of a member of an object is; read it like any other. */

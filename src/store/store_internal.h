@@ -20,8 +20,8 @@
 #include "base/siphash.h"
 #include "store/database.h"
 #include "store/expiry.h"
-#include "store/object.h"
 #include "store/mutations.h"
+#include "store/object.h"
 #include "store/store.h"
 #include "store/undo.h"
 
@@ -57,6 +57,8 @@ struct wdb_store {
     struct wdb_stripe *stripes;
     struct wdb_databases databases;
     struct wdb_registry objects;
+    struct wdb_ordered *ordered; /* NULL: not wanted */
+    uint32_t ordered_database;   /* the id whose keys it has */
     _Atomic(struct wdb_batch *) contexts[WDB_CONTEXT_COUNT];
 
     pthread_mutex_t undo_mutex;

@@ -5,8 +5,6 @@
 
 #include "store/store_internal.h"
 
-#define RESERVE_SIZE ((size_t)64 << 10)
-
 int wdb_undo_reserve(struct wdb_undo_block **block)
 {
     struct wdb_undo_block *old = *block;
@@ -30,6 +28,20 @@ int wdb_undo_reserve(struct wdb_undo_block **block)
 /* --- one undo --------------------------------------------------------------
  */
 
+/* There is no memory: give up the reserve for what must not fail now. */
+static void open_reserve(struct wdb_store *store)
+{
+    pthread_mutex_lock(&store->reserve_mutex);
+    free(store->reserve);
+    store->reserve = NULL;
+}
+
+static void close_reserve(struct wdb_store *store)
+{
+    store->reserve = malloc(WDB_UNDO_RESERVE_SIZE);
+    pthread_mutex_unlock(&store->reserve_mutex);
+}
+
 void wdb_undo_restore(struct wdb_store *store, struct wdb_keydir *keydir,
                       uint64_t hash, struct wdb_slice key,
                       const struct wdb_item *item)
@@ -37,17 +49,14 @@ void wdb_undo_restore(struct wdb_store *store, struct wdb_keydir *keydir,
     if (wdb_keydir_put(keydir, hash, key, item, NULL, NULL) == 0) {
         return;
     }
-    pthread_mutex_lock(&store->reserve_mutex);
-    free(store->reserve);
-    store->reserve = NULL;
+    open_reserve(store);
     const int rc = wdb_keydir_put(keydir, hash, key, item, NULL, NULL);
     wdb_assert(rc == 0);
-    store->reserve = malloc(RESERVE_SIZE);
-    pthread_mutex_unlock(&store->reserve_mutex);
+    close_reserve(store);
 }
 
-static void revert_key(struct wdb_store *store, struct wdb_undo *undo,
-                       const struct wdb_record *record)
+void wdb_undo_revert_key(struct wdb_store *store, struct wdb_undo *undo,
+                         const struct wdb_record *record)
 {
     struct wdb_keydir *keydir = wdb_store_keydir(store, record->database);
     if (record->kind == WDB_RECORD_PUT &&
@@ -55,10 +64,6 @@ static void revert_key(struct wdb_store *store, struct wdb_undo *undo,
         wdb_object_detach_undo(store, undo, record);
     }
     if (undo->existed) {
-        if (WDB_STORE_MUTATED(store, WDB_MUTATION_UNDO_SKIP_EXPIRY) &&
-            record->kind == WDB_RECORD_EXPIRE) {
-            return;
-        }
         wdb_undo_restore(store, keydir, undo->hash, record->key, &undo->old);
         if ((undo->old.flags & WDB_ITEM_EXPIRY) != 0) {
             /* Without memory the key expires when it is next looked at. */
@@ -70,6 +75,36 @@ static void revert_key(struct wdb_store *store, struct wdb_undo *undo,
     }
     if (undo->object != NULL) {
         wdb_object_drop_undo(store, undo);
+    }
+}
+
+static void revert_ordered(struct wdb_store *store, const struct wdb_undo *undo,
+                           const struct wdb_record *record)
+{
+    if (record->database != store->ordered_database) {
+        return;
+    }
+    if (record->kind == WDB_RECORD_PUT && !undo->existed) {
+        wdb_ordered_delete(store->ordered, record->key);
+    } else if (record->kind == WDB_RECORD_DELETE && undo->existed &&
+               wdb_ordered_insert(store->ordered, record->key) != 0) {
+        open_reserve(store);
+        const int rc = wdb_ordered_insert(store->ordered, record->key);
+        wdb_assert(rc == 0);
+        close_reserve(store);
+    }
+}
+
+static void revert_key(struct wdb_store *store, struct wdb_undo *undo,
+                       const struct wdb_record *record)
+{
+    if (WDB_STORE_MUTATED(store, WDB_MUTATION_UNDO_SKIP_EXPIRY) &&
+        record->kind == WDB_RECORD_EXPIRE) {
+        return;
+    }
+    wdb_undo_revert_key(store, undo, record);
+    if (store->ordered != NULL) {
+        revert_ordered(store, undo, record);
     }
     wdb_store_touch(store, WDB_TOUCH_KEY, record->database, undo->hash,
                     record->key);

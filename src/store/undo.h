@@ -16,6 +16,9 @@
 
 #include "store/keydir.h"
 
+/* Memory that is kept for an undo that finds none. */
+#define WDB_UNDO_RESERVE_SIZE ((size_t)64 << 10)
+
 struct wdb_store;
 struct wdb_batch;
 struct wdb_mapping;
@@ -59,6 +62,9 @@ void wdb_undo_revert_logged(struct wdb_store *store, struct wdb_undo *undo);
 /* What the undo holds is never needed again: free it (dropped databases go to
  * the graveyard). */
 void wdb_undo_settle(struct wdb_store *store, struct wdb_undo *undo);
+/* The part of it that concerns keydirs and objects: no watch, no index. */
+void wdb_undo_revert_key(struct wdb_store *store, struct wdb_undo *undo,
+                         const struct wdb_record *record);
 /* Put an item back into a keydir. Out of memory is met with the store's reserve;
  * without that, too, the process stops: half an undo would be a lie. */
 void wdb_undo_restore(struct wdb_store *store, struct wdb_keydir *keydir,
