@@ -472,6 +472,7 @@ void wdb_cmd_client_pause(struct wdb_call *call)
     if (!paused || kind > atomic_load(&context->pause_kind)) {
         atomic_store(&context->pause_kind, kind);
     }
+    wdb_db_expire_hold(context->db, atomic_load(&context->pause_until_ms));
     pthread_mutex_unlock(&context->registry_lock);
     wdb_reply_ok(call->reply);
 }
@@ -480,6 +481,7 @@ void wdb_cmd_client_unpause(struct wdb_call *call)
 {
     struct wdb_context *context = call->context;
     atomic_store(&context->pause_kind, WDB_CLIENT_PAUSE_NONE);
+    wdb_db_expire_hold(context->db, 0);
     pthread_mutex_lock(&context->registry_lock);
     WDB_LIST_FOREACH(node, &context->sessions)
     {

@@ -103,7 +103,7 @@ enum wdb_find_mode {
     WDB_FIND_WRITE, /* use: commands that write */
 };
 /* True if there and not past its time. An expired key is deleted on the way
- * (staged, `depends` follows). */
+ * (staged, `depends` follows), unless expiry is held. */
 bool wdb_db_find(struct wdb_txn *txn, const struct wdb_key *key,
                  enum wdb_find_mode mode, struct wdb_item *out);
 /* The record of an item that was found (or of an element of its object), as
@@ -198,6 +198,9 @@ void wdb_watcher_stripes(const struct wdb_watcher *watcher,
 /* Delete keys whose time has come, a few stripes at a time, within about
  * budget_us; returns how many. For the owner's timer. */
 uint64_t wdb_db_expire_step(struct wdb_db *db, uint64_t budget_us);
+/* Until then nothing expires: keys that are past their time are hidden, but
+ * stay (CLIENT PAUSE: no writes). 0: go on. Any thread. */
+void wdb_db_expire_hold(struct wdb_db *db, uint64_t until_ms);
 /* DEBUG SET-ACTIVE-EXPIRE. */
 void wdb_db_expire_enable(struct wdb_db *db, bool enabled);
 /* Keys that expired, lazily or actively, since the start. */

@@ -80,6 +80,9 @@ uint64_t wdb_db_expire_step(struct wdb_db *db, uint64_t budget_us)
     if (!atomic_load_explicit(&db->expire_enabled, memory_order_relaxed)) {
         return 0;
     }
+    if (wdb_db_expire_held(db, wdb_log_time_ms(db->log))) {
+        return 0;
+    }
     struct wdb_env *env = wdb_store_env(db->store);
     uint64_t end_ns = env->ops->monotonic_ns(env) + budget_us * 1000;
     uint32_t count = wdb_store_stripe_count(db->store);
@@ -111,6 +114,11 @@ uint64_t wdb_db_expire_step(struct wdb_db *db, uint64_t budget_us)
 void wdb_db_expire_enable(struct wdb_db *db, bool enabled)
 {
     atomic_store_explicit(&db->expire_enabled, enabled, memory_order_relaxed);
+}
+
+void wdb_db_expire_hold(struct wdb_db *db, uint64_t until_ms)
+{
+    atomic_store_explicit(&db->expire_hold_ms, until_ms, memory_order_relaxed);
 }
 
 uint64_t wdb_db_expired_count(const struct wdb_db *db)

@@ -71,6 +71,9 @@ static uint32_t database_id(const struct wdb_txn *txn)
  * that it stays for the next who looks; it is hidden all the same. */
 static void delete_expired(struct wdb_txn *txn, const struct wdb_key *key)
 {
+    if (wdb_db_expire_held(txn->db, txn->now_ms)) {
+        return;
+    }
     struct wdb_record record = {.kind = WDB_RECORD_DELETE,
                                 .database = database_id(txn),
                                 .key = key->name};
