@@ -39,12 +39,7 @@ static uint64_t below(struct store_model *model, uint64_t bound)
 /* --- names and values ------------------------------------------------------
  */
 
-struct text {
-    uint8_t bytes[40];
-    size_t size;
-};
-
-static struct wdb_slice key_name(uint32_t key, struct text *text)
+struct wdb_slice store_model_key(uint32_t key, struct model_text *text)
 {
     /* Some long ones, one empty. */
     text->size =
@@ -55,7 +50,7 @@ static struct wdb_slice key_name(uint32_t key, struct text *text)
     return wdb_slice(text->bytes, text->size);
 }
 
-static struct wdb_slice member_name(uint32_t member, struct text *text)
+static struct wdb_slice member_name(uint32_t member, struct model_text *text)
 {
     text->size = (size_t)snprintf((char *)text->bytes, sizeof(text->bytes),
                                   "member:%u", member);
@@ -113,11 +108,11 @@ static uint64_t random_expiry(struct store_model *model)
 static void put_header(struct builder *b, uint32_t d, uint32_t k)
 {
     struct model_key *key = &b->model->next.keys[d][k];
-    struct text text;
+    struct model_text text;
     struct wdb_record record = {
         .kind = WDB_RECORD_PUT,
         .database = wdb_store_database(b->store, d),
-        .key = key_name(k, &text),
+        .key = store_model_key(k, &text),
     };
     if (key->is_object) {
         record.flags |= WDB_RECORD_OBJECT;
@@ -145,11 +140,11 @@ static void put_string(struct builder *b, uint32_t d, uint32_t k)
 
 static void delete_key(struct builder *b, uint32_t d, uint32_t k)
 {
-    struct text text;
+    struct model_text text;
     struct wdb_record record = {
         .kind = WDB_RECORD_DELETE,
         .database = wdb_store_database(b->store, d),
-        .key = key_name(k, &text),
+        .key = store_model_key(k, &text),
     };
     memset(&b->model->next.keys[d][k], 0, sizeof(struct model_key));
     add(b, &record, 0);
@@ -158,11 +153,11 @@ static void delete_key(struct builder *b, uint32_t d, uint32_t k)
 static void expire_key(struct builder *b, uint32_t d, uint32_t k)
 {
     struct model_key *key = &b->model->next.keys[d][k];
-    struct text text;
+    struct model_text text;
     struct wdb_record record = {
         .kind = WDB_RECORD_EXPIRE,
         .database = wdb_store_database(b->store, d),
-        .key = key_name(k, &text),
+        .key = store_model_key(k, &text),
     };
     key->expiry_ms = below(b->model, 4) == 0 ? 0 : random_expiry(b->model);
     if (key->expiry_ms != 0) {
@@ -190,7 +185,7 @@ static void change_member(struct builder *b, uint32_t d, uint32_t k)
 {
     struct model_key *key = &b->model->next.keys[d][k];
     const uint32_t m = (uint32_t)below(b->model, MODEL_MEMBERS);
-    struct text text;
+    struct model_text text;
     struct wdb_record record = {
         .kind = WDB_RECORD_ELEMENT_PUT,
         .flags = WDB_RECORD_OBJECT,
@@ -393,7 +388,7 @@ static void check_members(struct checker *c, const struct model_key *key,
         return;
     }
     for (uint32_t m = 0; m < MODEL_MEMBERS && c->ok; m++) {
-        struct text text;
+        struct model_text text;
         struct wdb_item item;
         struct wdb_value value;
         const struct wdb_slice name = member_name(m, &text);
@@ -412,10 +407,10 @@ static void check_members(struct checker *c, const struct model_key *key,
 
 static void check_key(struct checker *c, const struct model_key *key)
 {
-    struct text text;
+    struct model_text text;
     struct wdb_item item;
     struct wdb_value value;
-    const struct wdb_slice name = key_name(c->key, &text);
+    const struct wdb_slice name = store_model_key(c->key, &text);
     const bool found =
         wdb_store_find(c->store, wdb_store_database(c->store, c->database),
                        wdb_store_hash(c->store, name), name, &item);

@@ -34,6 +34,11 @@ struct model_state {
     uint64_t index; /* of the entry of the batch that made it */
 };
 
+struct model_text {
+    uint8_t bytes[40];
+    size_t size;
+};
+
 struct store_model {
     struct wdb_random random;
     struct model_state *states; /* [0] is the empty store */
@@ -74,6 +79,9 @@ bool store_model_check(const struct store_model *model, struct wdb_store *store,
  * says nothing. */
 bool store_model_check_next(const struct store_model *model,
                             struct wdb_store *store, bool quiet);
+
+/* The name of a key, in the text. */
+struct wdb_slice store_model_key(uint32_t key, struct model_text *text);
 
 /* One random batch: fill, commit, remember. Returns the store's error. */
 WDB_MUST_CHECK int store_model_step(struct store_model *model,
