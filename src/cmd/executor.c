@@ -26,7 +26,9 @@
 #include "walkerdb.h"
 
 #define ARGUMENT_POOL_INITIAL 1024
-#define COLD_RETRY_MAX        8
+/* A command that took so long makes the group's frozen time old. */
+#define TIME_STALE_NS  1000000
+#define COLD_RETRY_MAX 8
 
 struct slot {
     struct wdb_session *session;
@@ -132,10 +134,10 @@ static void note_slow(const struct wdb_call *call, uint64_t duration_us)
     /* Those that are shown, without passwords. */
     struct wdb_slice shown[WDB_SLOWLOG_ARGUMENTS_MAX];
     for (uint32_t i = 0; i < call->argc && i < WDB_COUNT(shown); i++) {
-        shown[i] = wdb_argument_is_secret(call->command, call->argc, call->argv,
-                                          i)
-                       ? wdb_slice_str(WDB_REDACTED)
-                       : call->argv[i];
+        shown[i] =
+            wdb_argument_is_secret(call->command, call->argc, call->argv, i)
+                ? wdb_slice_str(WDB_REDACTED)
+                : call->argv[i];
     }
     struct wdb_slowlog_entry entry = {
         .time_s = context->env->ops->time_ms(context->env) / 1000,
@@ -155,13 +157,16 @@ void wdb_executor_count(const struct wdb_call *call, uint64_t ticks,
 {
     struct wdb_executor *executor = call->session->executor;
     uint64_t ns = wdb_ticks_to_ns(&executor->tick_scale, ticks);
-    wdb_stats_call(
-        executor->stats, call->command->id, ns, failed,
-        wdb_config_bool(call->context->config, WDB_CONFIG_LATENCY_TRACKING));
+    wdb_stats_call(executor->stats, call->command->id, ns, failed,
+                   wdb_config_bool(call->context->config,
+                                   WDB_CONFIG_LATENCY_TRACKING));
     const int64_t slow_us = wdb_config_i64(call->context->config,
                                            WDB_CONFIG_SLOWLOG_LOG_SLOWER_THAN);
     if (WDB_UNLIKELY(slow_us >= 0 && ns / 1000 >= (uint64_t)slow_us)) {
         note_slow(call, ns / 1000);
+    }
+    if (WDB_UNLIKELY(ns >= TIME_STALE_NS)) {
+        executor->txn.turn_ms = wdb_log_time_ms(executor->log);
     }
     uint64_t threshold_ms =
         wdb_config_u64(call->context->config,
@@ -628,6 +633,7 @@ static bool run_group(struct wdb_executor *executor, uint64_t now_ms)
     executor->slot_count = 0;
     executor->argument_count = 0;
     executor->key_count = 0;
+    executor->txn.turn_ms = wdb_log_time_ms(executor->log);
     struct wdb_session *left = NULL; /* has more input than fits the group */
     while (!wdb_list_empty(&executor->ready) &&
            executor->slot_count < WDB_EXECUTOR_GROUP) {

@@ -79,6 +79,7 @@ static void fill_options(struct walkerdb *db, const char *directory,
     store->log.create = o->create;
     store->log.read_only = o->read_only;
     store->log.segment_size = o->segment_size;
+    store->log.leave_room = true;
     store->log.sync_policy = (enum wdb_sync_policy)o->sync;
     store->log.sync_interval_ms = o->sync_interval_ms;
     store->log.sync_bytes = o->sync_bytes;
@@ -113,7 +114,7 @@ static void *keep_house(void *context)
         pthread_mutex_unlock(&db->stop_lock);
         tick_ms = TICK_IDLE_MS;
         if (wdb_log_dirty(db->log)) {
-            (void)wdb_log_flush(db->log); /* a failure poisons, and is told to
+            (void)!wdb_log_flush(db->log); /* a failure poisons, and is told to
                                              the next who writes */
             tick_ms = TICK_BUSY_MS;
         }

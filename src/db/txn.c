@@ -36,7 +36,9 @@ static void begin(struct wdb_txn *txn)
     txn->cold = false;
     txn->all = false;
     txn->hits = txn->misses = txn->expired = txn->dirty = 0;
-    txn->now_ms = wdb_log_time_ms(wdb_store_log(txn->store));
+    txn->now_ms = txn->turn_ms != 0
+                      ? txn->turn_ms
+                      : wdb_log_time_ms(wdb_store_log(txn->store));
 }
 
 void wdb_txn_begin_one(struct wdb_txn *txn, uint64_t hash)

@@ -49,6 +49,18 @@ static int report(struct wdb_store *store, const struct wdb_item *item)
     return unreadable ? WALKERDB_EIO : WALKERDB_ECORRUPT;
 }
 
+/* Ask for all lines of a record at once: read one after another, the checksum
+ * would wait for each of them. Longer ones the processor foresees by itself. */
+#define PREFETCH_SIZE_MAX 2048
+static void prefetch_record(const uint8_t *data, uint64_t size)
+{
+    if (size <= PREFETCH_SIZE_MAX) {
+        for (uint64_t at = 0; at < size; at += WDB_CACHE_LINE) {
+            WDB_PREFETCH(data + at);
+        }
+    }
+}
+
 static int read_resident(struct wdb_store *store, const struct wdb_item *item,
                          struct wdb_value *out)
 {
@@ -56,6 +68,7 @@ static int read_resident(struct wdb_store *store, const struct wdb_item *item,
     const uint8_t *data =
         wdb_log_resolve(store->log, item->position, &value.segment);
     wdb_assert(data != NULL);
+    prefetch_record(data, item->record_size);
     uint64_t size;
     if (WDB_UNLIKELY(wdb_record_decode(data, item->record_size,
                                        store->options.verify_on_read,

@@ -176,7 +176,8 @@ static int count_key(void *context, const void *key, size_t key_size,
     char text[32] = "";
     memcpy(text, key, key_size < sizeof(text) - 1 ? key_size : 31);
     int number = -1;
-    if (sscanf(text, "key%d", &number) == 1 && number >= 0 && number < 5000) {
+    if (strchr(text, '-') == NULL && sscanf(text, "key%d", &number) == 1 &&
+        number >= 0 && number < 5000) {
         seen->times[number]++;
     } else {
         seen->others++;
@@ -352,5 +353,130 @@ TEST(api_large_value)
     CHECK(got == size && memcmp(data, value, size) == 0);
     walkerdb_free(data);
     free(value);
+    walkerdb_close(db);
+}
+
+static void fill_ordered(walkerdb *db)
+{
+    static const char *const keys[] = {"b1", "a", "b2", "b", "c", "b3", "ba"};
+    for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
+        CHECK_EQ(put_text(db, keys[i], keys[i]), 0);
+    }
+    CHECK_EQ(walkerdb_delete(db, "b2", 2), 0);
+}
+
+/* The keys that an iterator returns, joined by blanks. */
+static void walk(walkerdb *db, const char *prefix, bool backwards,
+                 const char *from, char *out, size_t size)
+{
+    walkerdb_iterator *iterator = NULL;
+    size_t used = 0;
+    CHECK_EQ(walkerdb_iterator_new(db, prefix, strlen(prefix), backwards,
+                                   &iterator),
+             0);
+    out[0] = '\0';
+    int code = from == NULL
+                   ? walkerdb_iterator_first(iterator)
+                   : walkerdb_iterator_seek(iterator, from, strlen(from));
+    for (; code == 0; code = walkerdb_iterator_next(iterator)) {
+        const void *key, *value;
+        size_t key_size, value_size;
+        walkerdb_iterator_key(iterator, &key, &key_size);
+        CHECK_EQ(walkerdb_iterator_value(iterator, &value, &value_size), 0);
+        CHECK(value_size == key_size && memcmp(key, value, key_size) == 0);
+        used += (size_t)snprintf(out + used, size - used, "%.*s ",
+                                 (int)key_size, (const char *)key);
+    }
+    CHECK_EQ(code, WALKERDB_ENOTFOUND);
+    walkerdb_iterator_free(iterator);
+}
+
+/* Order, prefixes, seeks, both directions; also after a restart. */
+TEST(api_iterator_order)
+{
+    walkerdb_options options;
+    small_options(&options);
+    options.index = WALKERDB_INDEX_ORDERED;
+    const char *dir = test_tmpdir();
+    char text[256];
+    walkerdb *db = open_in(dir, &options);
+    fill_ordered(db);
+    for (int round = 0; round < 2; round++) {
+        walk(db, "", false, NULL, text, sizeof(text));
+        CHECK_STR(text, "a b b1 b3 ba c ");
+        walk(db, "", true, NULL, text, sizeof(text));
+        CHECK_STR(text, "c ba b3 b1 b a ");
+        walk(db, "b", false, NULL, text, sizeof(text));
+        CHECK_STR(text, "b b1 b3 ba ");
+        walk(db, "b", true, NULL, text, sizeof(text));
+        CHECK_STR(text, "ba b3 b1 b ");
+        walk(db, "b", false, "b2", text, sizeof(text));
+        CHECK_STR(text, "b3 ba ");
+        walk(db, "b", true, "b2", text, sizeof(text));
+        CHECK_STR(text, "b1 b ");
+        walk(db, "b", false, "a", text, sizeof(text));
+        CHECK_STR(text, "b b1 b3 ba ");
+        walk(db, "b", true, "c", text, sizeof(text));
+        CHECK_STR(text, "ba b3 b1 b ");
+        walk(db, "b", false, "c", text, sizeof(text));
+        CHECK_STR(text, "");
+        walk(db, "x", false, NULL, text, sizeof(text));
+        CHECK_STR(text, "");
+        walkerdb_close(db);
+        db = open_in(dir, &options);
+    }
+    walkerdb_close(db);
+}
+
+/* What is there all the time comes exactly once while others come and go. */
+TEST(api_iterator_while_writing)
+{
+    walkerdb_options options;
+    small_options(&options);
+    options.index = WALKERDB_INDEX_ORDERED;
+    walkerdb *db = open_in(test_tmpdir(), &options);
+    walkerdb_iterator *iterator = NULL;
+    struct seen seen = {0};
+    for (int i = 0; i < 5000; i++) {
+        char key[16];
+        snprintf(key, sizeof(key), "key%d", i);
+        CHECK_EQ(put_text(db, key, "value"), 0);
+    }
+    CHECK_EQ(walkerdb_iterator_new(db, NULL, 0, false, &iterator), 0);
+    int steps = 0;
+    for (int code = walkerdb_iterator_first(iterator);
+         code == 0 && steps < 99999;
+         code = walkerdb_iterator_next(iterator), steps++) {
+        const void *key;
+        size_t key_size;
+        char other[32];
+        walkerdb_iterator_key(iterator, &key, &key_size);
+        count_key(&seen, key, key_size, NULL, 0);
+        snprintf(other, sizeof(other), "key%d-other", steps * 7 % 5000);
+        CHECK_EQ(put_text(db, other, "x"), 0);
+        snprintf(other, sizeof(other), "key%d-other", steps * 3 % 5000);
+        int gone = walkerdb_delete(db, other, strlen(other));
+        CHECK(gone == 0 || gone == WALKERDB_ENOTFOUND);
+        if (steps == 2000) {
+            CHECK_EQ(walkerdb_merge(db), 0);
+        }
+    }
+    walkerdb_iterator_free(iterator);
+    int wrong = 0;
+    for (int i = 0; i < 5000; i++) {
+        wrong += seen.times[i] != 1;
+    }
+    CHECK_EQ(wrong, 0);
+    CHECK(steps < 99999);
+    walkerdb_close(db);
+}
+
+/* Without the ordered index there is no iterator, and that is said. */
+TEST(api_iterator_needs_ordered)
+{
+    walkerdb *db = open_in(test_tmpdir(), NULL);
+    walkerdb_iterator *iterator = NULL;
+    CHECK_EQ(walkerdb_iterator_new(db, NULL, 0, false, &iterator),
+             WALKERDB_EUNSUPPORTED);
     walkerdb_close(db);
 }
