@@ -59,6 +59,10 @@ struct wdb_env_ops {
     /* Cut or extend. EIO. */
     int (*truncate)(struct wdb_file *, uint64_t size);
     int (*size)(struct wdb_file *, uint64_t *size_out);
+    /* Bytes from here to the end of the file are zeros, which is known without
+     * reading them (allocated, but never written). What is in memory counts as
+     * written. The file's size if nothing is known. */
+    uint64_t (*data_end)(struct wdb_file *);
     /* Map [0, size) for reading; size <= file size; the pointer stays valid
      * until unmap, also after close. What is written later to the file shows
      * up in it. A page that cannot be read shows zeros, and damaged() says so;

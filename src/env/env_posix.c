@@ -23,6 +23,7 @@
 
 #define FILE_MODE        0600
 #define WRITE_VECTOR_MAX 128 /* pieces per system call; IOV_MAX is 1,024 */
+#define DATA_RANGES_MAX  10000 /* looked at to find the end of data */
 #define ZERO_CHUNK       ((size_t)1 << 20)
 
 int wdb_posix_error(int error)
@@ -207,6 +208,28 @@ static int posix_size(struct wdb_file *file, uint64_t *size_out)
     return 0;
 }
 
+static uint64_t posix_data_end(struct wdb_file *file)
+{
+    const int fd = wdb_posix_file(file)->fd;
+    uint64_t size = UINT64_MAX;
+    off_t end = 0;
+
+    if (posix_size(file, &size) != 0) {
+        return size;
+    }
+    for (int i = 0; i < DATA_RANGES_MAX; i++) {
+        const off_t data = lseek(fd, end, SEEK_DATA);
+        if (data < 0) {
+            return errno == ENXIO ? (uint64_t)end : size;
+        }
+        end = lseek(fd, data, SEEK_HOLE);
+        if (end < 0) {
+            return size;
+        }
+    }
+    return size;
+}
+
 static int posix_truncate(struct wdb_file *file, uint64_t size)
 {
     int result;
@@ -374,6 +397,7 @@ static const struct wdb_env_ops posix_ops = {
     .allocate = posix_allocate,
     .truncate = posix_truncate,
     .size = posix_size,
+    .data_end = posix_data_end,
     .map = posix_map,
     .unmap = posix_unmap,
     .damaged = posix_damaged,

@@ -190,7 +190,10 @@ static int prepare(struct wdb_log *log, uint64_t size)
 {
     struct wdb_manifest changed;
     struct wdb_segment *segment = NULL;
-    int rc = wdb_slots_reserve(log, 1);
+    int rc = wdb_room_check(log, size);
+    if (rc == 0) {
+        rc = wdb_slots_reserve(log, 1);
+    }
     if (rc == 0) {
         rc = wdb_manifest_copy(&log->manifest, &changed);
     }
@@ -255,7 +258,9 @@ int wdb_catalog_prepare(struct wdb_log *log, uint64_t size, bool again)
     if (size > log->options.segment_size) {
         /* One of its own, where it fits in front of the reserve, too. If there
          * is no space for it, there may be for smaller ones. */
-        size = (size + log->options.reserve_size + 4095) & ~(uint64_t)4095;
+        const uint64_t reserve = log->options.reserve_size;
+        size += reserve < size / 7 ? reserve : size / 7;
+        size = (size + 8191) & ~(uint64_t)4095;
         rc = prepare(log, size);
     } else {
         rc = prepare(log, log->options.segment_size);

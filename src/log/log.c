@@ -17,7 +17,7 @@ void wdb_log_options_init(struct wdb_log_options *options)
         .segment_size = (uint64_t)256 << 20,
         .batch_size_max = WDB_BATCH_SIZE_MAX,
         .unwritten_size_max = (uint64_t)4 << 20,
-        .reserve_size = (uint64_t)1 << 20,
+        .reserve_size = (uint64_t)32 << 20,
         .sync_policy = WDB_SYNC_INTERVAL,
         .sync_interval_ms = 1000,
     };
@@ -272,6 +272,7 @@ static int open_files(struct wdb_log *log, char **message_out)
         rc = load_manifest(log, message_out);
     }
     if (rc == 0) {
+        wdb_room_fit(log);
         rc = wdb_recovery_run(log, message_out);
     }
     if (rc == 0 && !log->options.read_only) {

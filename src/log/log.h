@@ -44,6 +44,7 @@ struct wdb_log_options {
     uint64_t batch_size_max;
     uint64_t unwritten_size_max; /* gathered bytes before append flushes */
     uint64_t reserve_size; /* of the last segment, for deletes when full */
+    bool leave_room; /* for merges, and smaller segments on a small disk */
     enum wdb_sync_policy sync_policy;
     uint32_t sync_interval_ms;
     uint64_t sync_bytes; /* 0 = no limit */
@@ -86,17 +87,24 @@ struct wdb_log_place {
     wdb_position position; /* of its first record; the others follow it */
 };
 
+/* What of the end of the last segment a batch may use. */
+enum wdb_log_reserve {
+    WDB_RESERVE_NONE,
+    WDB_RESERVE_DELETES, /* it gives back more than it takes */
+    WDB_RESERVE_LAST,    /* and at once: the deletion of a whole database */
+};
+
 /*
  * Append one batch: size bytes of encoded records (without sequences),
  * record_count of them. Nothing is in the file before a flush. When the open
  * segment has no room, the next one takes over.
  * ENOSPACE (no segment could be made: definitely not done, may be tried
- * again; with `reserved` the batch may use the reserve), ETOOBIG, EIO
- * (poisoned), ECLOSED.
+ * again), ETOOBIG, EIO (poisoned), ECLOSED.
  */
 WDB_MUST_CHECK int wdb_log_append(struct wdb_log *log, const uint8_t *records,
                                   size_t size, uint32_t record_count,
-                                  bool reserved, struct wdb_log_place *out);
+                                  enum wdb_log_reserve reserve,
+                                  struct wdb_log_place *out);
 /* Append an entry of its own: a barrier or a configuration change, or a whole
  * entry that came from a leader (its index must be the next one). The open
  * entry is closed first. Position of the payload in *out. */
@@ -225,6 +233,12 @@ WDB_MUST_CHECK int wdb_log_roll(struct wdb_log *log);
 WDB_MUST_CHECK int wdb_log_reserve_objects(struct wdb_log *log,
                                            uint64_t counter);
 uint64_t wdb_log_object_counter(const struct wdb_log *log);
+/* What new segments have: the option, or less on a small disk. */
+uint64_t wdb_log_segment_size(const struct wdb_log *log);
+/* No space for the next segment: writes are refused until a merge made some. */
+bool wdb_log_is_full(const struct wdb_log *log);
+/* Bytes of the disk that a merge may take now: the log does not take them. */
+uint64_t wdb_log_room(struct wdb_log *log);
 uint64_t wdb_log_nonce(const struct wdb_log *log);
 const char *wdb_log_dir(const struct wdb_log *log);
 

@@ -291,6 +291,13 @@ void wdb_catalog_seal_entry(struct wdb_manifest_segment *m,
 struct wdb_manifest_segment wdb_catalog_describe(
     const struct wdb_segment *segment);
 
+/* --- room.c ---------------------------------------------------------------- */
+
+/* May the log take so many bytes of the disk? 0 or ENOSPACE. */
+int wdb_room_check(struct wdb_log *log, uint64_t size);
+/* Make segments smaller if the disk is small; before recovery. */
+void wdb_room_fit(struct wdb_log *log);
+
 /* --- recovery.c ------------------------------------------------------------ */
 
 /* Read the manifest, open all segments, check and cut the tail; fills the

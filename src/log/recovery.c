@@ -93,22 +93,38 @@ static int open_segments(struct wdb_recovery *r)
  * failed, the page cache may hold, as if clean, what never got there: so what
  * was not sealed is synced, dropped from memory, and read again.
  */
+static int settle_segment(struct wdb_recovery *r, size_t i)
+{
+    struct wdb_log *log = r->log;
+    struct wdb_file *file = log->order[i]->file;
+    if (log->options.read_only ||
+        WDB_LOG_MUTATED(log, WDB_MUTATION_SKIP_RECOVERY_SYNC)) {
+        return 0;
+    }
+    int rc = log->env->ops->sync(file);
+    if (rc != 0) {
+        wdb_recovery_say_file(r, &log->manifest.segments[i],
+                              "it cannot be synced");
+        return rc;
+    }
+    log->env->ops->advise_dontneed(file, 0, log->order[i]->size);
+    return 0;
+}
+
 static int settle_segments(struct wdb_recovery *r)
 {
     struct wdb_log *log = r->log;
     for (size_t i = r->first; i < log->order_count; i++) {
         struct wdb_segment *segment = log->order[i];
-        if (log->options.read_only ||
-            WDB_LOG_MUTATED(log, WDB_MUTATION_SKIP_RECOVERY_SYNC)) {
-            continue;
-        }
-        int rc = log->env->ops->sync(segment->file);
+        int rc = settle_segment(r, i);
         if (rc != 0) {
-            wdb_recovery_say_file(r, &log->manifest.segments[i],
-                                  "it cannot be synced");
             return rc;
         }
-        log->env->ops->advise_dontneed(segment->file, 0, segment->size);
+        /* Asked before anything is read: most of an open segment was never
+         * written, and need not be looked at. */
+        const uint64_t end = log->env->ops->data_end(segment->file);
+        r->rests[i - r->first].data_end =
+            end < segment->size ? end : segment->size;
     }
     return 0;
 }
@@ -187,9 +203,9 @@ static bool is_zero(const uint8_t *data, uint64_t size)
  * for the marks of frames that are right as such.
  */
 static void look_behind(struct wdb_recovery *r, struct wdb_segment *segment,
-                        uint64_t offset, uint64_t *end_out)
+                        uint64_t offset, uint64_t data_end, uint64_t *end_out)
 {
-    const uint64_t size = segment->size & ~(uint64_t)7;
+    const uint64_t size = data_end & ~(uint64_t)7;
     uint64_t end = offset;
     uint64_t at = offset;
     while (at < size) {
@@ -308,7 +324,7 @@ static void find_rest(struct wdb_recovery *r)
         if (rest->from == 0) {
             rest->from = WDB_SEGMENT_HEADER_SIZE;
         }
-        look_behind(r, log->order[i], rest->from, &rest->to);
+        look_behind(r, log->order[i], rest->from, rest->data_end, &rest->to);
         if (i >= r->end_segment && rest->to != rest->from) {
             r->must_cut = true;
         }

@@ -10,6 +10,7 @@
  * not zero; empty if from == to. */
 struct wdb_recovery_rest {
     uint64_t from, to;
+    uint64_t data_end; /* from here on nothing was ever written */
 };
 
 struct wdb_recovery {

@@ -10,16 +10,27 @@
 
 #include "log/log_internal.h"
 
+/* Of the reserve, what deletes leave to the deletion of whole databases. */
+#define RESERVE_LAST_MAX ((uint64_t)64 << 10)
+
+static uint64_t smaller(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
 /* End of what batches may use of the open segment: without a successor its
  * last part is kept for deletes. */
-static uint64_t limit_of(const struct wdb_log *log, bool reserved)
+static uint64_t limit_of(const struct wdb_log *log,
+                         enum wdb_log_reserve reserve)
 {
     const uint64_t size = log->current->size;
-    if (reserved || log->next != NULL) {
+    if (reserve == WDB_RESERVE_LAST || log->next != NULL) {
         return size;
     }
-    const uint64_t reserve = log->options.reserve_size;
-    return size - (reserve < size / 8 ? reserve : size / 8);
+    if (reserve == WDB_RESERVE_DELETES) {
+        return size - smaller(RESERVE_LAST_MAX, size / 64);
+    }
+    return size - smaller(log->options.reserve_size, size / 8);
 }
 
 void wdb_sequencer_close_entry(struct wdb_log *log)
@@ -79,9 +90,10 @@ static uint64_t need_of(const struct wdb_log *log, uint64_t size)
     return log->entry.is_open ? size : size + WDB_ENTRY_OVERHEAD;
 }
 
-static bool fits(const struct wdb_log *log, uint64_t size, bool reserved)
+static bool fits(const struct wdb_log *log, uint64_t size,
+                 enum wdb_log_reserve reserve)
 {
-    return need_of(log, size) + log->head <= limit_of(log, reserved);
+    return need_of(log, size) + log->head <= limit_of(log, reserve);
 }
 
 /*
@@ -89,12 +101,13 @@ static bool fits(const struct wdb_log *log, uint64_t size, bool reserved)
  * sequencer to prepare it if it is not there, or to have older ones synced if
  * too many are not; so everything may have changed on return.
  */
-static int make_room(struct wdb_log *log, uint64_t size, bool reserved)
+static int make_room(struct wdb_log *log, uint64_t size,
+                     enum wdb_log_reserve reserve)
 {
     const uint64_t least = size + WDB_ENTRY_OVERHEAD + WDB_SEGMENT_HEADER_SIZE;
     for (;;) {
         int rc = wdb_log_appendable(log);
-        if (rc != 0 || fits(log, size, reserved)) {
+        if (rc != 0 || fits(log, size, reserve)) {
             return rc;
         }
         const bool crowded =
@@ -179,7 +192,7 @@ static int append(struct wdb_log *log, const uint8_t *records, size_t size,
 }
 
 int wdb_log_append(struct wdb_log *log, const uint8_t *records, size_t size,
-                   uint32_t record_count, bool reserved,
+                   uint32_t record_count, enum wdb_log_reserve reserve,
                    struct wdb_log_place *out)
 {
     if (WDB_UNLIKELY(size > log->options.batch_size_max)) {
@@ -199,8 +212,8 @@ int wdb_log_append(struct wdb_log *log, const uint8_t *records, size_t size,
         log->entry.payload_size + size > WDB_ENTRY_PAYLOAD_SOFT_MAX) {
         wdb_sequencer_close_entry(log);
     }
-    if (WDB_UNLIKELY(!fits(log, size, reserved))) {
-        rc = make_room(log, size, reserved);
+    if (WDB_UNLIKELY(!fits(log, size, reserve))) {
+        rc = make_room(log, size, reserve);
     }
     if (WDB_LIKELY(rc == 0)) {
         rc = append(log, records, size, record_count, out);
@@ -293,10 +306,10 @@ int wdb_log_append_entry(struct wdb_log *log,
     while (rc == 0) {
         /* Again after each wait: others may have opened one meanwhile. */
         wdb_sequencer_close_entry(log);
-        if (fits(log, entry->payload_size, false)) {
+        if (fits(log, entry->payload_size, WDB_RESERVE_NONE)) {
             break;
         }
-        rc = make_room(log, entry->payload_size, false);
+        rc = make_room(log, entry->payload_size, WDB_RESERVE_NONE);
     }
     if (rc == 0) {
         rc = complete_entry(log, entry, payload, &complete);
@@ -326,7 +339,7 @@ int wdb_log_admit(struct wdb_log *log, size_t size)
     }
     pthread_mutex_lock(&log->sequencer);
     int rc = wdb_log_appendable(log);
-    if (rc == 0 && !fits(log, size, false)) {
+    if (rc == 0 && !fits(log, size, WDB_RESERVE_NONE)) {
         rc = WALKERDB_ENOSPACE;
     }
     pthread_mutex_unlock(&log->sequencer);

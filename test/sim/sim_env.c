@@ -299,6 +299,23 @@ static int sim_size(struct wdb_file *file, uint64_t *size_out)
     return sim_op_end(env, &state, error);
 }
 
+static uint64_t sim_data_end(struct wdb_file *file)
+{
+    struct sim_file *f = sim_file_of(file);
+    struct sim_env *env = sim_env_of(file->env);
+
+    sim_disk_lock(env->disk);
+    const struct sim_content *content = &f->inode->content;
+    size_t page = sim_pages_of(content->size);
+    while (page > 0 && sim_content_page(content, page - 1) == NULL) {
+        page--;
+    }
+    uint64_t end = page * SIM_PAGE;
+    end = end < content->size ? end : content->size;
+    sim_disk_unlock(env->disk);
+    return end;
+}
+
 static void sim_advise_random(struct wdb_file *file)
 {
     (void)file;
@@ -433,6 +450,7 @@ static const struct wdb_env_ops sim_ops = {
     .allocate = sim_allocate,
     .truncate = sim_truncate,
     .size = sim_size,
+    .data_end = sim_data_end,
     .map = sim_map,
     .unmap = sim_unmap,
     .damaged = sim_damaged,

@@ -100,6 +100,28 @@ SCENARIO(open_modes)
              WALKERDB_ENOTFOUND);
 }
 
+/* Behind the end of data there are only zeros. */
+SCENARIO(data_end)
+{
+    struct wdb_file *file =
+        open_file(env, test_path(dir, "file"), WDB_OPEN_CREATE);
+
+    REQUIRE(file != NULL);
+    CHECK_EQ(env->ops->data_end(file), 0);
+    CHECK_EQ(env->ops->allocate(file, 1 << 20), 0);
+    CHECK(env->ops->data_end(file) <= 1 << 20);
+    CHECK_EQ(wdb_env_pwrite(file, "hello", 5, 300000), 0);
+    CHECK(env->ops->data_end(file) >= 300005);
+    CHECK_EQ(wdb_env_pwrite(file, "hello", 5, 500000), 0);
+    CHECK_EQ(env->ops->sync(file), 0);
+    CHECK(env->ops->data_end(file) >= 500005);
+    CHECK(env->ops->data_end(file) <= 1 << 20);
+    CHECK_EQ(env->ops->truncate(file, 400000), 0);
+    CHECK(env->ops->data_end(file) >= 300005);
+    CHECK(env->ops->data_end(file) <= 400000);
+    env->ops->close(file);
+}
+
 /* Bytes come back; reads end at the end of the file. */
 SCENARIO(read_and_write)
 {
