@@ -37,6 +37,8 @@ struct wdb_txn {
     struct wdb_store *store;
     struct wdb_batch batch;
     uint64_t now_ms;   /* leader time, frozen */
+    uint64_t turn_ms;  /* if not 0: leader time of the turn, taken instead of
+                         asking the clock */
     uint64_t depends;  /* highest index that a reply depends on */
     uint32_t database; /* logical number of the selected database */
     bool staged;       /* inside EXEC: earlier commands are staged */
