@@ -320,7 +320,10 @@ class Generator:
         r = self.r
         name = r.choice(["get", "set", "append", "bitfield", "bitop", "lcs", "expire", "copy", "mset",
                          "getex", "bitpos", "bitcount", "object", "setrange", "nosuch", "rename"])
-        return [name] + [r.choice([self.key(), r.choice(WORDS), number_text(r)])
+        # No times of a few seconds: when such keys go is not the same moment.
+        timed = name in ("set", "getex", "expire")
+        number = r.choice(["1000000", "-1", "0", "x"]) if timed else number_text(r)
+        return [name] + [r.choice([self.key(), r.choice(WORDS), number])
                          for _ in range(r.randint(0, 6))]
 
     # --- transactions ---

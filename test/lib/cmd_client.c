@@ -8,6 +8,7 @@
 #include "cmd/backup.h"
 #include "cmd/command.h"
 #include "cmd/config.h"
+#include "lib/fault_alloc.h"
 #include "walkerdb.h"
 
 #define JOBS_MAX 64
@@ -24,6 +25,8 @@ struct cmd_world {
     const struct wdb_env_ops *real_ops; /* of env, which has `ops` meanwhile */
     struct wdb_env_ops ops;
     uint64_t advance_ms;
+    uint64_t fail_nth; /* of the next run; 0: none */
+    bool failed;       /* in the last run */
     struct cmd_world_options options;
     const char *dir;
     struct wdb_context context;
@@ -103,6 +106,15 @@ static uint64_t moved_time_ms(struct wdb_env *env)
     return world->real_ops->time_ms(env) + world->advance_ms;
 }
 
+static int nothing_resident(struct wdb_env *env, const void *data, size_t size,
+                            unsigned char *resident)
+{
+    (void)env;
+    (void)data;
+    memset(resident, 0, (size + 4095) / 4096);
+    return 0;
+}
+
 /* --- the world --------------------------------------------------------------- */
 
 static void open_db(struct cmd_world *world)
@@ -151,6 +163,9 @@ struct cmd_world *cmd_world_new(const char *dir,
     world->real_ops = world->env->ops;
     world->ops = *world->real_ops;
     world->ops.time_ms = moved_time_ms;
+    if (world->options.cold) {
+        world->ops.resident = nothing_resident;
+    }
     world->env->ops = &world->ops;
     world->hooks = (struct wdb_context_hooks){
         .run_off_loop = run_off_loop,
@@ -224,6 +239,16 @@ void cmd_world_advance_ms(struct cmd_world *world, uint64_t ms)
 }
 
 /* --- clients ----------------------------------------------------------------- */
+
+void cmd_world_fail_allocation(struct cmd_world *world, uint64_t nth)
+{
+    world->fail_nth = nth;
+}
+
+bool cmd_world_allocation_failed(const struct cmd_world *world)
+{
+    return world->failed;
+}
 
 struct cmd_client *cmd_client_new(struct cmd_world *world)
 {
@@ -299,24 +324,34 @@ static void collect(struct cmd_client *client)
     }
 }
 
-/* Turns of the worker's loop until nothing is left to do. */
+/* One turn of the worker's loop; true: there is more to do. */
+static bool turn(struct cmd_client *client)
+{
+    struct cmd_world *world = client->world;
+    bool more = wdb_executor_run(world->executor);
+    run_jobs(world);
+    more |= !wdb_list_empty(&client->session->ready_node) &&
+            (client->session->flags & WDB_SESSION_PARKED) == 0;
+    if (wdb_executor_needs_flush(world->executor)) {
+        const int rc = wdb_log_flush(wdb_db_log(world->context.db));
+        (void)rc; /* a poisoned log answers errors by itself */
+    }
+    return more || world->job_count > 0;
+}
+
 static void run(struct cmd_client *client)
 {
     struct cmd_world *world = client->world;
-    wdb_executor_add(world->executor, client->session);
-    bool more = true;
-    for (int turns = 0; more || world->job_count > 0; turns++) {
-        must(turns < 100000, "no end of turns");
-        more = wdb_executor_run(world->executor);
-        run_jobs(world);
-        more |= !wdb_list_empty(&client->session->ready_node) &&
-                (client->session->flags & WDB_SESSION_PARKED) == 0;
-        if (wdb_executor_needs_flush(world->executor)) {
-            const int rc = wdb_log_flush(wdb_db_log(world->context.db));
-            (void)rc; /* a poisoned log answers errors by itself */
-        }
-        collect(client);
+    if (world->fail_nth > 0) {
+        fault_alloc_arm(world->fail_nth);
     }
+    wdb_executor_add(world->executor, client->session);
+    for (int turns = 0; turn(client); turns++) {
+        must(turns < 100000, "no end of turns");
+    }
+    world->failed = world->fail_nth > 0 && fault_alloc_disarm();
+    world->fail_nth = 0;
+    collect(client);
 }
 
 /* Length of the reply at data (size bytes are there), nested ones included. */

@@ -28,6 +28,7 @@ struct cmd_world_options {
     struct wdb_env *env; /* NULL: posix */
     uint64_t segment_size;
     bool manual_commit;
+    bool cold; /* nothing is in the page cache until it was fetched */
 };
 
 /* Open (or make) the database of a directory. options may be NULL. */
@@ -45,6 +46,10 @@ void cmd_world_set(struct cmd_world *world, const char *name,
                    const char *value);
 /* Let time pass for the keys: the world's clock is the real one plus this. */
 void cmd_world_advance_ms(struct cmd_world *world, uint64_t ms);
+
+/* Let the nth allocation of the next call's execution fail; whether one did. */
+void cmd_world_fail_allocation(struct cmd_world *world, uint64_t nth);
+bool cmd_world_allocation_failed(const struct cmd_world *world);
 
 struct cmd_client *cmd_client_new(struct cmd_world *world);
 void cmd_client_free(struct cmd_client *client);

@@ -4,7 +4,6 @@
 #include <stdlib.h>
 
 #include "lib/cmd_client.h"
-#include "lib/fault_alloc.h"
 #include "type/bitmap.h"
 #include "type/string_chunks.h"
 #include "walkerdb.h"
@@ -21,10 +20,11 @@ struct model {
 
 static struct model model;
 
-static void begin(uint64_t seed)
+static void begin(uint64_t seed, bool cold)
 {
+    const struct cmd_world_options options = {.cold = cold};
     model = (struct model){.random = {seed}};
-    model.world = cmd_world_new(test_tmpdir(), NULL);
+    model.world = cmd_world_new(test_tmpdir(), &options);
     model.client = cmd_client_new(model.world);
     model.bytes = calloc(1, MODEL_SIZE_MAX);
 }
@@ -225,13 +225,11 @@ static void check_part(void)
     CHECK_STR(cmd_send_slices(model.client, 5, arguments), expected);
 }
 
-/* Any sequence of changes gives what it gives in plain memory, also after a
- * restart. */
-TEST(chunks_model)
+static void compare_with_model(bool cold)
 {
     const uint64_t seed = test_number("WDB_TEST_SEED", 1);
     const uint64_t rounds = test_number("WDB_TEST_ROUNDS", 400);
-    begin(seed);
+    begin(seed, cold);
     for (uint64_t round = 0; round < rounds && !test_has_failed(); round++) {
         switch (below(12)) {
         case 0:
@@ -277,11 +275,24 @@ TEST(chunks_model)
     end();
 }
 
+/* Any sequence of changes gives what it gives in plain memory, also after a
+ * restart. */
+TEST(chunks_model)
+{
+    compare_with_model(false);
+}
+
+/* The same while what is read must be fetched first. */
+TEST(chunks_model_cold)
+{
+    compare_with_model(true);
+}
+
 /* A bit at the far end of nothing costs a chunk, not half a gigabyte; and a
  * small change of a large string does not rewrite it. */
 TEST(chunks_write_little)
 {
-    begin(1);
+    begin(1, false);
     struct wdb_log_stats before, after;
     struct wdb_log *log = wdb_db_log(cmd_world_context(model.world)->db);
     wdb_log_stats(log, &before);
@@ -317,7 +328,7 @@ TEST(chunks_write_little)
 /* Whatever allocation fails, the string is as before or as after. */
 TEST(chunks_without_memory)
 {
-    begin(1);
+    begin(1, false);
     const struct wdb_slice arguments[] = {wdb_slice_str("SETRANGE"),
                                           wdb_slice_str("key"),
                                           wdb_slice_str("120000"),
@@ -326,9 +337,9 @@ TEST(chunks_without_memory)
     for (uint64_t n = 1; failed && n < 200; n++) {
         CHECK_REPLY(model.client, "SET key '' ; SETRANGE key 99999 a",
                     "+OK | :100000");
-        fault_alloc_arm(n);
+        cmd_world_fail_allocation(model.world, n);
         const char *reply = cmd_send_slices(model.client, 4, arguments);
-        failed = fault_alloc_disarm();
+        failed = cmd_world_allocation_failed(model.world);
         const bool lost = reply[0] == '\0';
         const bool done = strcmp(reply, ":120004") == 0;
         CHECK(lost || done ||
