@@ -105,16 +105,6 @@ static void reply_legacy_range(struct wdb_reply *reply,
     wdb_reply_integer(reply, step);
 }
 
-static uint16_t count_subcommands(const struct wdb_command *command)
-{
-    uint16_t count = 0;
-    for (uint16_t i = 0; i < command->subcommand_count; i++) {
-        count =
-            (uint16_t)(count + wdb_command_exists(&command->subcommands[i]));
-    }
-    return count;
-}
-
 /* All but the last of the ten parts. */
 static void reply_own_info(struct wdb_reply *reply,
                            const struct wdb_command *command)
@@ -136,30 +126,18 @@ static void reply_info(struct wdb_reply *reply,
                        const struct wdb_command *command)
 {
     reply_own_info(reply, command);
-    const uint16_t count = count_subcommands(command);
-    if (count == 0) {
+    if (command->subcommand_count == 0) {
         wdb_reply_set(reply, 0);
         return;
     }
-    wdb_reply_array(reply, count);
+    wdb_reply_array(reply, command->subcommand_count);
     for (uint16_t i = 0; i < command->subcommand_count; i++) {
-        if (wdb_command_exists(&command->subcommands[i])) {
-            reply_own_info(reply, &command->subcommands[i]);
-            wdb_reply_set(reply, 0);
-        }
+        reply_own_info(reply, &command->subcommands[i]);
+        wdb_reply_set(reply, 0);
     }
 }
 
 /* --- COMMAND, INFO, COUNT, LIST ------------------------------------------------ */
-
-size_t wdb_command_count(void)
-{
-    size_t count = 0;
-    for (size_t i = 0; i < WDB_COMMAND_COUNT; i++) {
-        count += wdb_command_exists(&wdb_commands[i]);
-    }
-    return count;
-}
 
 const struct wdb_command *wdb_command_by_name(struct wdb_slice name)
 {
@@ -179,11 +157,9 @@ const struct wdb_command *wdb_command_by_name(struct wdb_slice name)
 
 static void reply_all(struct wdb_reply *reply)
 {
-    wdb_reply_array(reply, wdb_command_count());
+    wdb_reply_array(reply, WDB_COMMAND_COUNT);
     for (size_t i = 0; i < WDB_COMMAND_COUNT; i++) {
-        if (wdb_command_exists(&wdb_commands[i])) {
-            reply_info(reply, &wdb_commands[i]);
-        }
+        reply_info(reply, &wdb_commands[i]);
     }
 }
 
@@ -211,7 +187,7 @@ void wdb_cmd_command_info(struct wdb_call *call)
 
 void wdb_cmd_command_count(struct wdb_call *call)
 {
-    wdb_reply_integer(call->reply, (int64_t)wdb_command_count());
+    wdb_reply_integer(call->reply, WDB_COMMAND_COUNT);
 }
 
 struct list_filter {
@@ -251,7 +227,7 @@ static bool parse_list(struct wdb_call *call, struct list_filter *out)
 static bool listed(const struct wdb_command *command,
                    const struct list_filter *filter)
 {
-    return wdb_command_exists(command) && !filter->none &&
+    return !filter->none &&
            (filter->categories == 0 ||
             (command->acl & filter->categories) != 0) &&
            (filter->pattern.data == NULL ||

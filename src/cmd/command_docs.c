@@ -221,15 +221,6 @@ static void reply_arguments(struct wdb_reply *reply, const char *begin,
     }
 }
 
-static size_t count_existing(const struct wdb_command *command)
-{
-    size_t count = 0;
-    for (uint16_t i = 0; i < command->subcommand_count; i++) {
-        count += wdb_command_exists(&command->subcommands[i]);
-    }
-    return count;
-}
-
 static void reply_string(struct wdb_reply *reply, const char *name,
                          const char *text)
 {
@@ -241,7 +232,7 @@ static void reply_string(struct wdb_reply *reply, const char *name,
 static void reply_docs(struct wdb_reply *reply,
                        const struct wdb_command *command)
 {
-    const size_t subcommands = count_existing(command);
+    const size_t subcommands = command->subcommand_count;
     const bool deprecated = command->deprecated_since != NULL;
     wdb_reply_map(reply, (size_t)3 + (command->complexity != NULL) +
                              (deprecated ? 3 : 0) +
@@ -267,10 +258,8 @@ static void reply_docs(struct wdb_reply *reply,
     wdb_reply_bulk_str(reply, "subcommands");
     wdb_reply_map(reply, subcommands);
     for (uint16_t i = 0; i < command->subcommand_count; i++) {
-        if (wdb_command_exists(&command->subcommands[i])) {
-            wdb_reply_bulk_str(reply, command->subcommands[i].name);
-            reply_docs(reply, &command->subcommands[i]);
-        }
+        wdb_reply_bulk_str(reply, command->subcommands[i].name);
+        reply_docs(reply, &command->subcommands[i]);
     }
 }
 
@@ -278,12 +267,10 @@ void wdb_cmd_command_docs(struct wdb_call *call)
 {
     struct wdb_reply *reply = call->reply;
     if (call->argc == 2) {
-        wdb_reply_map(reply, wdb_command_count());
+        wdb_reply_map(reply, WDB_COMMAND_COUNT);
         for (size_t i = 0; i < WDB_COMMAND_COUNT; i++) {
-            if (wdb_command_exists(&wdb_commands[i])) {
-                wdb_reply_bulk_str(reply, wdb_commands[i].name);
-                reply_docs(reply, &wdb_commands[i]);
-            }
+            wdb_reply_bulk_str(reply, wdb_commands[i].name);
+            reply_docs(reply, &wdb_commands[i]);
         }
         return;
     }

@@ -4,8 +4,6 @@
 
 #include "cmd/command.h"
 
-/* Commands that exist, without subcommands. */
-size_t wdb_command_count(void);
 /* By full name: "get", "client|list"; NULL. */
 const struct wdb_command *wdb_command_by_name(struct wdb_slice name);
 

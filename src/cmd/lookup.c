@@ -79,7 +79,7 @@ const struct wdb_command *wdb_command_find(struct wdb_slice name)
                 0) {
             continue;
         }
-        return wdb_command_exists(command) ? command : NULL;
+        return command;
     }
 }
 
@@ -92,7 +92,7 @@ const struct wdb_command *wdb_command_find_sub(const struct wdb_command *parent,
         if (strlen(sub->name + skip) == name.size &&
             strncasecmp(sub->name + skip, (const char *)name.data, name.size) ==
                 0) {
-            return wdb_command_exists(sub) ? sub : NULL;
+            return sub;
         }
     }
     return NULL;

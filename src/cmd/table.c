@@ -16,8 +16,6 @@
 #include "cmd/monitor.h"
 #include "cmd/transaction.h"
 
-#include "cmd/handlers_missing.inc" /* last: hides what does not exist yet */
-
 #define TIPS(...)                                                              \
     (const char *const[])                                                      \
     {                                                                          \

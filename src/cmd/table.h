@@ -22,10 +22,4 @@ enum wdb_command_id {
 
 extern const struct wdb_command wdb_commands[WDB_COMMAND_ID_COUNT];
 
-/* False while its handler is missing (handlers_missing.inc). */
-static inline bool wdb_command_exists(const struct wdb_command *command)
-{
-    return command->handler != NULL || command->subcommands != NULL;
-}
-
 #endif
