@@ -36,6 +36,10 @@ struct wdb_log_options {
     const char *dir; /* must exist unless create */
     const struct wdb_logger *logger;
     bool create; /* make an empty database if there is none */
+    /* Nothing on the disk changes; appends say EREADONLY. If there is a LOCK
+     * file it is taken all the same (and shows our pid): a writer would change
+     * what is being read. Without one, or on a medium that cannot be written
+     * to, there is no lock. */
     bool read_only;
     bool background_thread; /* false: the owner calls wdb_log_step */
     bool manual_commit;     /* committed moves only by wdb_log_set_committed */
@@ -74,7 +78,8 @@ void wdb_log_options_init(struct wdb_log_options *options);
  */
 WDB_MUST_CHECK int wdb_log_open(const struct wdb_log_options *options,
                                 struct wdb_log **out, char **message_out);
-/* Flush, sync (unless NEVER or poisoned), stop the thread, free. */
+/* Flush, sync (unless NEVER or poisoned), stop the thread, free. Nobody is in
+ * the epoch or has a reference on a segment any more (asserted). */
 void wdb_log_close(struct wdb_log *log);
 /* Stop without flushing or syncing, as a crash would: for tests. */
 void wdb_log_abandon(struct wdb_log *log);
@@ -99,15 +104,20 @@ enum wdb_log_reserve {
  * record_count of them. Nothing is in the file before a flush. When the open
  * segment has no room, the next one takes over.
  * ENOSPACE (no segment could be made: definitely not done, may be tried
- * again), ETOOBIG, EIO (poisoned), ECLOSED.
+ * again), ETOOBIG, ENOMEM (not done either), EIO (poisoned), ECLOSED.
  */
 WDB_MUST_CHECK int wdb_log_append(struct wdb_log *log, const uint8_t *records,
                                   size_t size, uint32_t record_count,
                                   enum wdb_log_reserve reserve,
                                   struct wdb_log_place *out);
-/* Append an entry of its own: a barrier or a configuration change, or a whole
- * entry that came from a leader (its index must be the next one). The open
- * entry is closed first. Position of the payload in *out. */
+/*
+ * Append an entry of its own. The open entry is closed first. Either a local
+ * one, a barrier or a configuration change, whose index is 0: index, term, time
+ * and checksum are filled in. Or a whole entry that came from a leader: its
+ * index must be the next one and its term at least the log's, which it becomes.
+ * The payload's size is a multiple of 8. Position of the payload in *out.
+ * EINVALID; others as for append.
+ */
 WDB_MUST_CHECK int wdb_log_append_entry(struct wdb_log *log,
                                         const struct wdb_entry_header *entry,
                                         const uint8_t *payload,
@@ -210,7 +220,8 @@ WDB_MUST_CHECK int wdb_log_segments(struct wdb_log *log,
  * the caller. ENOSPACE, EIO, ENOMEM, EBUSY (no slot left). */
 WDB_MUST_CHECK int wdb_log_segment_create(struct wdb_log *log, uint64_t size,
                                           struct wdb_segment **out);
-/* Give up a segment made above that is not in the manifest. */
+/* Give up a segment made above that is not in the manifest, and the caller's
+ * reference. */
 void wdb_log_segment_discard(struct wdb_log *log, struct wdb_segment *segment);
 /*
  * Replace a run of neighbouring sealed segments by merged ones (synced, sealed
@@ -223,7 +234,7 @@ WDB_MUST_CHECK int wdb_log_replace(struct wdb_log *log,
                                    struct wdb_segment *const *merged,
                                    size_t merged_count);
 /* Nothing points into it any more: out of the table, unlinked (with its hint)
- * when the last reference goes. */
+ * by the background when the last reference goes. */
 void wdb_log_segment_retire(struct wdb_log *log, struct wdb_segment *segment);
 /* Close the open segment for entries, so that merge and backup can take it;
  * appends go on in the next one. Returns when it is sealed (synced and in the
@@ -243,7 +254,8 @@ uint64_t wdb_log_nonce(const struct wdb_log *log);
 const char *wdb_log_dir(const struct wdb_log *log);
 
 /* Run what the background thread would do next (sync if due, prepare the next
- * segment, seal). True if something was done. Only without the thread. */
+ * segment, seal, close retired ones). True if something was done. Only without
+ * the thread. */
 bool wdb_log_step(struct wdb_log *log);
 
 struct wdb_log_stats {

@@ -56,8 +56,8 @@ struct wdb_segment {
 
     /* The log's own. */
     struct wdb_log *log;
-    _Atomic bool finished;  /* size_used, index_last and last_crc are set */
-    uint64_t prefilled;     /* bytes below have been written to */
+    _Atomic bool finished; /* size_used, index_last and last_crc are set */
+    uint64_t prefilled;    /* bytes below have been written to */
     struct wdb_segment_mark *marks; /* room for mark_capacity, or NULL */
     _Atomic uint32_t mark_count;
     uint32_t mark_capacity;
