@@ -13,7 +13,7 @@ TEST(command_find)
 {
     size_t count;
     const struct wdb_command *table = wdb_command_table(&count);
-    CHECK(count > 90);
+    CHECK(count > 80);
     for (size_t i = 0; i < count; i++) {
         char name[64];
         snprintf(name, sizeof(name), "%s", table[i].name);
