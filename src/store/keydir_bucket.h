@@ -10,10 +10,14 @@
  *   +------+---------------+----------+------+- - -+------+------+- - -+
  *    31..30 23..12          11..0       u32                 u16
  *
- * A tag is 15 bits, never 0; a slot is free if its tag (and ref) is 0. The
- * sixteenth bits of the ten tags together are a filter over the node: bit f is
- * set if a key whose tag selects f may be in there. So a search for a key that
- * is absent seldom touches more than the line.
+ * A tag is 15 bits, never 0; a slot is free if its tag (and ref) is 0. Twelve of
+ * them come from the top of the hash. The other three are bits from where
+ * bucket numbers come from, so chosen that the one which decides the bucket's
+ * next split is among them: two splits of three look at no key at all.
+ *
+ * The sixteenth bits of the ten tags together are a filter over the node: bit f
+ * is set if a key whose tag selects f may be in there. So a search for a key
+ * that is absent seldom touches more than the line.
  */
 #ifndef WDB_STORE_KEYDIR_BUCKET_H
 #define WDB_STORE_KEYDIR_BUCKET_H
@@ -27,14 +31,16 @@
 #include "store/arena.h"
 #include "store/keydir_item.h"
 
-#define WDB_BUCKET_SLOTS 10
-#define WDB_BUCKET_MASK  ((1U << WDB_BUCKET_SLOTS) - 1)
-#define WDB_TAG_BITS     15
-#define WDB_TAG_MASK     0x7fff
-#define WDB_TAG_FILTER   0x8000
-#define WDB_NODE_FIRST   2   /* slots of the smallest node */
-#define WDB_NODE_STEP    4   /* slots that the next larger one has more */
-#define WDB_NODE_MAX     338 /* slots: the largest block of a shared chunk */
+#define WDB_BUCKET_SLOTS   10
+#define WDB_BUCKET_MASK    ((1U << WDB_BUCKET_SLOTS) - 1)
+#define WDB_TAG_BITS       15
+#define WDB_TAG_MASK       0x7fff
+#define WDB_TAG_FILTER     0x8000
+#define WDB_TAG_GROUP      3 /* bits that decide splits */
+#define WDB_TAG_GROUP_MASK 7
+#define WDB_NODE_FIRST     2   /* slots of the smallest node */
+#define WDB_NODE_STEP      4   /* slots that the next larger one has more */
+#define WDB_NODE_MAX       338 /* slots: the largest block of a shared chunk */
 
 struct wdb_bucket {
     uint16_t tags[WDB_BUCKET_SLOTS];
@@ -43,16 +49,28 @@ struct wdb_bucket {
 } WDB_ALIGN_CACHE;
 static_assert(sizeof(struct wdb_bucket) == WDB_CACHE_LINE, "a line");
 
-static inline uint16_t wdb_tag_of(uint64_t hash)
+/* The first of the three bits that the tags of a bucket have which so many
+ * bits number. */
+static inline uint32_t wdb_tag_group(uint32_t bucket_bits)
 {
-    uint16_t tag = (uint16_t)(hash >> 48) & WDB_TAG_MASK;
-    return tag == 0 ? 1 : tag;
+    return bucket_bits / WDB_TAG_GROUP * WDB_TAG_GROUP;
 }
 
-/* Which bit of the filter stands for the tag. */
+/* `place` is the hash without the bits of the stripe. */
+static inline uint16_t wdb_tag_of(uint64_t hash, uint64_t place,
+                                  uint32_t bucket_bits)
+{
+    uint32_t top = (uint32_t)(hash >> 52);
+    uint32_t group =
+        (uint32_t)(place >> wdb_tag_group(bucket_bits)) & WDB_TAG_GROUP_MASK;
+    return (uint16_t)((top == 0 ? 1 : top) << WDB_TAG_GROUP | group);
+}
+
+/* Which bit of the filter stands for the tag; the same in every bucket. */
 static inline uint32_t wdb_tag_filter(uint16_t tag)
 {
-    return (uint32_t)tag * WDB_BUCKET_SLOTS >> WDB_TAG_BITS;
+    uint32_t top = tag >> WDB_TAG_GROUP;
+    return top * WDB_BUCKET_SLOTS >> (WDB_TAG_BITS - WDB_TAG_GROUP);
 }
 
 static inline void wdb_tag_store(uint16_t *tag, uint16_t value)

@@ -19,6 +19,7 @@
 
 #define WDB_TABLE_BUCKETS_MIN   4
 #define WDB_TABLE_CHUNK_BUCKETS 64
+#define WDB_TABLE_LOAD_MAX      17 /* in halves of a key to a bucket */
 
 /* A chunk of buckets waits here for the last peek at it. */
 struct wdb_bucket_chunk {
