@@ -24,6 +24,7 @@ static void log_options(const struct wdb_config *config,
     log->batch_size_max =
         wdb_config_u64(config, WDB_CONFIG_STORE_BATCH_SIZE_MAX);
     log->reserve_size = wdb_config_u64(config, WDB_CONFIG_STORE_RESERVE_SIZE);
+    log->leave_room = true;
     log->sync_policy = sync_policy(config);
     log->sync_interval_ms =
         (uint32_t)wdb_config_u64(config, WDB_CONFIG_STORE_SYNC_INTERVAL);

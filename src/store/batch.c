@@ -11,7 +11,7 @@
 
 void wdb_batch_init(struct wdb_batch *batch)
 {
-    *batch = (struct wdb_batch){.deletes_only = true};
+    *batch = (struct wdb_batch){.reserve = WDB_RESERVE_LAST};
 }
 
 void wdb_batch_release(struct wdb_batch *batch)
@@ -40,7 +40,7 @@ void wdb_batch_clear(struct wdb_batch *batch)
     }
     wdb_buffer_clear(&batch->records);
     batch->count = 0;
-    batch->deletes_only = true;
+    batch->reserve = WDB_RESERVE_LAST;
 }
 
 static int grow_items(struct wdb_batch *batch)
@@ -59,11 +59,15 @@ static int grow_items(struct wdb_batch *batch)
     return 0;
 }
 
-/* Kinds that give room back sooner or later: they may use the reserve. */
-static bool frees_space(enum wdb_record_kind kind)
+/* Kinds that give room back sooner or later may use the reserve. */
+static enum wdb_log_reserve reserve_of(enum wdb_record_kind kind)
 {
-    return kind == WDB_RECORD_DELETE || kind == WDB_RECORD_ELEMENT_DELETE ||
-           kind == WDB_RECORD_DATABASES;
+    if (kind == WDB_RECORD_DATABASES) {
+        return WDB_RESERVE_LAST;
+    }
+    return kind == WDB_RECORD_DELETE || kind == WDB_RECORD_ELEMENT_DELETE
+               ? WDB_RESERVE_DELETES
+               : WDB_RESERVE_NONE;
 }
 
 int wdb_batch_add(struct wdb_batch *batch, const struct wdb_record *record,
@@ -93,6 +97,8 @@ int wdb_batch_add(struct wdb_batch *batch, const struct wdb_record *record,
         .size = (uint32_t)(size / 8),
     };
     batch->records.size += (size_t)size;
-    batch->deletes_only &= frees_space(record->kind);
+    if (reserve_of(record->kind) < batch->reserve) {
+        batch->reserve = reserve_of(record->kind);
+    }
     return 0;
 }

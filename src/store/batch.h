@@ -9,7 +9,7 @@
 #define WDB_STORE_BATCH_H
 
 #include "base/buffer.h"
-#include "log/format.h"
+#include "log/log.h"
 
 /* Per record: where it is in the staging buffer, and its key's hash. */
 struct wdb_batch_item {
@@ -21,11 +21,11 @@ struct wdb_batch_item {
 struct wdb_undo_block; /* store/undo.h */
 
 struct wdb_batch {
-    struct wdb_buffer records;   /* encoded, 8-aligned */
+    struct wdb_buffer records; /* encoded, 8-aligned */
     struct wdb_batch_item *items;
     uint32_t count, capacity;
     uint32_t applied; /* items below are in the keydir, at staged positions */
-    bool deletes_only; /* may use the log's reserve */
+    enum wdb_log_reserve reserve; /* what all of its records may use */
     /* The store's: what the applied items replaced, and the number under which
      * staged positions find this batch. It must not move while staged. */
     uint32_t context;
@@ -39,7 +39,8 @@ void wdb_batch_release(struct wdb_batch *batch);
 /* Empty it; keeps up to 1 MiB of memory for the next use. */
 void wdb_batch_clear(struct wdb_batch *batch);
 /* Forget all records from number `count` on; they were not applied yet. */
-static inline void wdb_batch_truncate(struct wdb_batch *batch, uint32_t count) {
+static inline void wdb_batch_truncate(struct wdb_batch *batch, uint32_t count)
+{
     if (count < batch->count) {
         batch->records.size = batch->items[count].offset;
         batch->count = count;

@@ -227,8 +227,8 @@ static int append_split(struct wdb_store *store, struct wdb_batch *batch,
 {
     const uint32_t half = batch->count / 2;
     const uint64_t size = batch->items[half].offset;
-    int rc = wdb_log_append(store->log, batch->records.data, size, half, false,
-                            place);
+    int rc = wdb_log_append(store->log, batch->records.data, size, half,
+                            WDB_RESERVE_NONE, place);
     if (rc == 0) {
         rc = wdb_log_flush(store->log);
     }
@@ -236,7 +236,7 @@ static int append_split(struct wdb_store *store, struct wdb_batch *batch,
     if (rc == 0) {
         rc = wdb_log_append(store->log, batch->records.data + size,
                             batch->records.size - size, batch->count - half,
-                            false, place);
+                            WDB_RESERVE_NONE, place);
     }
     for (uint32_t i = half; rc == 0 && i < batch->count; i++) {
         finish_item(store, batch, i,
@@ -260,7 +260,7 @@ static int append(struct wdb_store *store, struct wdb_batch *batch,
     }
 #endif
     return wdb_log_append(store->log, batch->records.data, batch->records.size,
-                          batch->count, batch->deletes_only, place);
+                          batch->count, batch->reserve, place);
 }
 
 int wdb_store_commit(struct wdb_store *store, struct wdb_batch *batch,

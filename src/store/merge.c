@@ -6,8 +6,9 @@
 #include "base/time.h"
 #include "store/background.h"
 
-/* After a merge that failed for want of space or memory. */
-#define RETRY_NS ((uint64_t)10 * (uint64_t)WDB_NS_PER_S)
+/* After a merge that failed for want of space or memory. Looking for a run is
+ * cheap, and garbage may have come. */
+#define RETRY_NS ((uint64_t)WDB_NS_PER_S)
 /* While somebody waits for a merge that waits for a commit. */
 #define DEMAND_WAIT_NS ((uint64_t)WDB_NS_PER_MS)
 
@@ -117,8 +118,8 @@ static int step_idle(struct wdb_merge *merge)
 static void limit_rate(struct wdb_merge *merge, uint64_t bytes)
 {
     const uint64_t rate = merge->store->options.merge_rate;
-    if (rate == 0 || merge->on_demand) {
-        return;
+    if (rate == 0 || merge->on_demand || wdb_log_is_full(merge->store->log)) {
+        return; /* somebody waits for it */
     }
     const uint64_t now = now_ns(merge);
     const uint64_t from = merge->ready_ns > now ? merge->ready_ns : now;

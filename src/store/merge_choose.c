@@ -4,16 +4,18 @@
 #include "store/merge.h"
 
 /* Bytes of entries in a run, in segments of full size. */
-#define RUN_SEGMENTS_MAX 8
-#define SMALL_PART       8
-#define SMALL_COUNT      8
+#define RUN_SEGMENTS_MAX  8
+#define SMALL_PART        8
+#define SMALL_COUNT       8
+#define ROOM_FOR_MANIFEST ((uint64_t)256 << 10)
 
 /* The segments as they are now, each with a reference. */
 struct view {
     struct wdb_segment **segments;
     struct wdb_merge_candidate *candidates;
     size_t count;
-    uint64_t free;
+    uint64_t room; /* bytes of the disk that the outputs may take */
+    bool full;     /* the log has no space for its next segment */
 };
 
 static void view_release(struct view *view)
@@ -59,25 +61,29 @@ static int view_init(const struct wdb_merge *merge, struct view *view)
         c->tombstones = atomic_load(&segment->bytes_tombstone);
         c->dead = c->dead < c->size ? c->dead : c->size;
     }
-    rc = store->env->ops->free_space(store->env, wdb_log_dir(store->log),
-                                     &view->free);
-    if (rc != 0) {
-        view_release(view);
-    }
-    return rc;
+    view->full = wdb_log_is_full(store->log);
+    view->room = wdb_log_room(store->log);
+    /* The manifest has to be replaced, too. */
+    view->room -=
+        view->room < ROOM_FOR_MANIFEST ? view->room : ROOM_FOR_MANIFEST;
+    return 0;
 }
 
-static void limits_init(const struct wdb_store *store, uint64_t free_space,
+static void limits_init(const struct wdb_store *store, const struct view *view,
                         struct wdb_merge_limits *limits)
 {
-    const uint64_t segment_size = store->options.log.segment_size;
+    const uint64_t segment_size = wdb_log_segment_size(store->log);
     *limits = (struct wdb_merge_limits){
         .ratio = store->options.merge_ratio,
         .size_max = segment_size * RUN_SEGMENTS_MAX,
+        .cost_max = view->room,
         .small_size = segment_size / SMALL_PART,
         .small_count = SMALL_COUNT,
     };
-    if (free_space < store->options.merge_free_space_min) {
+    if (view->full) {
+        /* Writes wait for it: any garbage is worth it. */
+        limits->ratio /= 128;
+    } else if (view->room < store->options.merge_free_space_min) {
         limits->ratio /= 4;
     }
 }
@@ -165,13 +171,11 @@ static struct wdb_merge_run next_of_sweep(struct wdb_merge *merge,
             wdb_merge_plan_sweep(view->candidates, view->count, first, limits);
         for (size_t i = 0; i < run.count; i++) {
             /* Only what was there when the sweep began. */
-            if (merge->sweep_at == merge->sweep_count ||
+            if (merge->sweep_at + i == merge->sweep_count ||
                 view->segments[run.first + i]->id !=
-                    merge->sweep[merge->sweep_at]) {
+                    merge->sweep[merge->sweep_at + i]) {
                 run.count = i;
-                break;
             }
-            merge->sweep_at++;
         }
         return run;
     }
@@ -185,7 +189,7 @@ static struct wdb_merge_run choose(struct wdb_merge *merge,
                                    const struct view *view)
 {
     struct wdb_merge_limits limits;
-    limits_init(merge->store, view->free, &limits);
+    limits_init(merge->store, view, &limits);
     struct wdb_merge_run run = {0, 0};
     if (merge->sweep == NULL && !merge->on_demand) {
         run = wdb_merge_plan(view->candidates, view->count, &limits);
@@ -208,13 +212,13 @@ static struct wdb_merge_run choose(struct wdb_merge *merge,
 }
 
 /* Bytes that the outputs will take, about. */
-static uint64_t live_bytes(const struct view *view, struct wdb_merge_run run)
+static uint64_t cost_of(const struct view *view, struct wdb_merge_run run)
 {
-    uint64_t live = 0;
+    uint64_t cost = 0;
     for (size_t i = run.first; i < run.first + run.count; i++) {
-        live += view->candidates[i].size - view->candidates[i].dead;
+        cost += wdb_merge_plan_cost(&view->candidates[i]);
     }
-    return live + live / 8;
+    return cost;
 }
 
 static uint64_t clean_before(const struct view *view, size_t first)
@@ -260,7 +264,8 @@ static int begin(struct wdb_merge *merge, const struct view *view,
         clean_index = UINT64_MAX >> 1;
     }
     wdb_merge_writer_init(&merge->writer, store, clean_index,
-                          live_bytes(view, run));
+                          cost_of(view, run));
+    merge->writer.room = view->room;
     wdb_merge_reader_init(&merge->reader, store->env, merge->run[0], true);
     atomic_store(&merge->done_bytes, 0);
     atomic_store(&merge->total_bytes, total);
@@ -278,10 +283,16 @@ int wdb_merge_choose(struct wdb_merge *merge)
     const struct wdb_merge_run run = choose(merge, &view);
     if (run.count == 0) {
         rc = WALKERDB_ENOTFOUND;
-    } else if (live_bytes(&view, run) > view.free) {
-        rc = WALKERDB_ENOSPACE;
+    } else if (cost_of(&view, run) > view.room) {
+        rc = WALKERDB_ENOSPACE; /* the next of a sweep: others may fit */
+        if (!merge->on_demand) {
+            end_sweep(merge, &view);
+        }
     } else {
         rc = begin(merge, &view, run);
+        if (rc == 0 && merge->sweep != NULL) {
+            merge->sweep_at += run.count;
+        }
     }
     view_release(&view);
     return rc;

@@ -6,6 +6,12 @@ static double ratio_of(const struct wdb_merge_candidate *c)
     return c->size == 0 ? 1.0 : (double)c->dead / (double)c->size;
 }
 
+uint64_t wdb_merge_plan_cost(const struct wdb_merge_candidate *candidate)
+{
+    const uint64_t live = candidate->size - candidate->dead;
+    return live + live / 8;
+}
+
 /* Worth taking along when a neighbour is merged. */
 static bool joins(const struct wdb_merge_candidate *c,
                   const struct wdb_merge_limits *limits)
@@ -14,21 +20,40 @@ static bool joins(const struct wdb_merge_candidate *c,
            (ratio_of(c) >= limits->ratio / 2 || c->size <= limits->small_size);
 }
 
+/* Of a run that is being put together. */
+struct sum {
+    uint64_t size, cost;
+};
+
+static bool sum_fits(const struct sum *sum, const struct wdb_merge_candidate *c,
+                     const struct wdb_merge_limits *limits)
+{
+    return sum->size + c->size <= limits->size_max &&
+           sum->cost + wdb_merge_plan_cost(c) <= limits->cost_max;
+}
+
+static void sum_add(struct sum *sum, const struct wdb_merge_candidate *c)
+{
+    sum->size += c->size;
+    sum->cost += wdb_merge_plan_cost(c);
+}
+
 static struct wdb_merge_run extend(const struct wdb_merge_candidate *candidates,
                                    size_t count, size_t seed,
                                    const struct wdb_merge_limits *limits)
 {
     size_t first = seed, end = seed + 1;
-    uint64_t size = candidates[seed].size;
+    struct sum sum = {candidates[seed].size,
+                      wdb_merge_plan_cost(&candidates[seed])};
     for (;;) {
         const bool left = first > 0 && joins(&candidates[first - 1], limits) &&
-                          size + candidates[first - 1].size <= limits->size_max;
+                          sum_fits(&sum, &candidates[first - 1], limits);
         const bool right = end < count && joins(&candidates[end], limits) &&
-                           size + candidates[end].size <= limits->size_max;
+                           sum_fits(&sum, &candidates[end], limits);
         if (left) {
-            size += candidates[--first].size;
+            sum_add(&sum, &candidates[--first]);
         } else if (right) {
-            size += candidates[end++].size;
+            sum_add(&sum, &candidates[end++]);
         } else {
             return (struct wdb_merge_run){first, end - first};
         }
@@ -41,20 +66,20 @@ static struct wdb_merge_run find_small(
     const struct wdb_merge_limits *limits)
 {
     size_t first = 0;
-    uint64_t size = 0;
+    struct sum sum = {0, 0};
     for (size_t i = 0; i <= count; i++) {
         const bool small = i < count && candidates[i].eligible &&
                            candidates[i].size <= limits->small_size &&
-                           size + candidates[i].size <= limits->size_max;
+                           sum_fits(&sum, &candidates[i], limits);
         if (small) {
-            size += candidates[i].size;
+            sum_add(&sum, &candidates[i]);
             continue;
         }
         if (i - first >= limits->small_count) {
             return (struct wdb_merge_run){first, i - first};
         }
         first = i + 1;
-        size = 0;
+        sum = (struct sum){0, 0};
     }
     return (struct wdb_merge_run){0, 0};
 }
@@ -67,6 +92,7 @@ struct wdb_merge_run wdb_merge_plan(
     for (size_t i = 0; i < count; i++) {
         const struct wdb_merge_candidate *c = &candidates[i];
         if (c->eligible && ratio_of(c) >= limits->ratio &&
+            wdb_merge_plan_cost(c) <= limits->cost_max &&
             (seed == count || c->dead > candidates[seed].dead)) {
             seed = i;
         }
@@ -80,10 +106,10 @@ struct wdb_merge_run wdb_merge_plan_sweep(
     const struct wdb_merge_limits *limits)
 {
     size_t end = first;
-    uint64_t size = 0;
+    struct sum sum = {0, 0};
     while (end < count && candidates[end].eligible &&
-           (end == first || size + candidates[end].size <= limits->size_max)) {
-        size += candidates[end++].size;
+           (end == first || sum_fits(&sum, &candidates[end], limits))) {
+        sum_add(&sum, &candidates[end++]);
     }
     return (struct wdb_merge_run){first, end - first};
 }

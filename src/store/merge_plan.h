@@ -20,6 +20,7 @@ struct wdb_merge_candidate {
 struct wdb_merge_limits {
     double ratio;        /* of garbage, from which on a segment is merged */
     uint64_t size_max;   /* of a run; one segment may exceed it */
+    uint64_t cost_max;   /* of a run: the disk space that its outputs take */
     uint64_t small_size; /* a segment below it is cheap to take along */
     size_t small_count;  /* so many small neighbours are worth a merge */
 };
@@ -27,6 +28,9 @@ struct wdb_merge_limits {
 struct wdb_merge_run {
     size_t first, count; /* count 0: nothing is worth it */
 };
+
+/* Disk space that the output of a segment may take, about. */
+uint64_t wdb_merge_plan_cost(const struct wdb_merge_candidate *candidate);
 
 /*
  * The best run. It begins at the eligible segment with most garbage whose ratio
@@ -37,8 +41,8 @@ struct wdb_merge_run {
 struct wdb_merge_run wdb_merge_plan(
     const struct wdb_merge_candidate *candidates, size_t count,
     const struct wdb_merge_limits *limits);
-/* The run that begins at `first` and holds as many eligible neighbours as may
- * be, for a sweep. */
+/* The run that begins at `first`, whatever that one costs, and holds as many
+ * eligible neighbours as may be, for a sweep. */
 struct wdb_merge_run wdb_merge_plan_sweep(
     const struct wdb_merge_candidate *candidates, size_t count, size_t first,
     const struct wdb_merge_limits *limits);

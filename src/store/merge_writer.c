@@ -18,6 +18,7 @@ void wdb_merge_writer_init(struct wdb_merge_writer *writer,
         .store = store,
         .clean_index = clean_index,
         .size_left = size_left,
+        .room = UINT64_MAX,
     };
 }
 
@@ -35,13 +36,16 @@ static int open_output(struct wdb_merge_writer *writer, uint64_t needed)
     struct wdb_store *store = writer->store;
     const uint64_t overhead = WDB_SEGMENT_HEADER_SIZE + WDB_ENTRY_OVERHEAD;
     uint64_t size = writer->size_left + writer->size_left / 8 + overhead;
-    if (size > store->options.log.segment_size) {
-        size = store->options.log.segment_size;
+    if (size > wdb_log_segment_size(store->log)) {
+        size = wdb_log_segment_size(store->log);
     }
     if (size < needed + overhead) {
         size = needed + overhead;
     }
     size = (size + 4095) / 4096 * 4096;
+    if (size > writer->room) {
+        return WALKERDB_ENOSPACE;
+    }
     if (writer->segment_count == writer->segment_capacity) {
         const size_t capacity = writer->segment_capacity * 2 + 4;
         struct wdb_segment **segments =
@@ -57,6 +61,7 @@ static int open_output(struct wdb_merge_writer *writer, uint64_t needed)
     if (rc != 0) {
         return rc;
     }
+    writer->room -= size;
     segment->clean_index = writer->clean_index;
     segment->size_used = WDB_SEGMENT_HEADER_SIZE;
     writer->segments[writer->segment_count++] = segment;
@@ -145,6 +150,7 @@ static int finish_output(struct wdb_merge_writer *writer)
         return rc;
     }
     atomic_store(&segment->synced, segment->size_used);
+    writer->room += segment->size - segment->size_used;
     writer->is_open = false;
     if (writer->hint != NULL) {
         struct wdb_hint_identity identity;

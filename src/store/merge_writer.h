@@ -19,6 +19,7 @@ struct wdb_merge_writer {
     size_t segment_count, segment_capacity;
     uint64_t clean_index;
     uint64_t size_left; /* bytes that are still to come, at most */
+    uint64_t room;      /* bytes of the disk that may still be taken */
 
     /* the last segment, while it is open */
     bool is_open;

@@ -60,7 +60,7 @@ int log_fixture_append(struct wdb_log *log, uint64_t number, uint32_t count,
         size += wdb_record_size(&record);
     }
     if (rc == 0) {
-        rc = wdb_log_append(log, batch, size, count, false, &place);
+        rc = wdb_log_append(log, batch, size, count, WDB_RESERVE_NONE, &place);
     }
     if (rc == 0 && out != NULL) {
         *out = place;

@@ -270,7 +270,8 @@ TEST(log_failure_disk_full_and_back)
     CHECK_EQ(wdb_log_admit(log, 600), WALKERDB_ENOSPACE);
     wdb_log_stats(log, &stats);
     CHECK(stats.full);
-    CHECK_EQ(wdb_log_append(log, record, size, 1, true, &where), 0);
+    CHECK_EQ(wdb_log_append(log, record, size, 1, WDB_RESERVE_DELETES, &where),
+             0);
     CHECK_EQ(wdb_log_sync(log), 0);
     CHECK_EQ(wdb_log_durable(log), where.index);
     CHECK_EQ(log_fixture_append(log, number + 1, 1, 500, NULL),

@@ -375,7 +375,7 @@ TEST(log_recovery_read_only)
         expect_records(log, 4);
         CHECK(log_fixture_resolves(log, places[1].position, 2, 200));
         uint8_t record[64] = {0};
-        CHECK_EQ(wdb_log_append(log, record, 64, 1, false, &out),
+        CHECK_EQ(wdb_log_append(log, record, 64, 1, WDB_RESERVE_NONE, &out),
                  WALKERDB_EREADONLY);
         CHECK_EQ(wdb_log_admit(log, 10), WALKERDB_EREADONLY);
         CHECK_EQ(wdb_log_roll(log), WALKERDB_EREADONLY);
