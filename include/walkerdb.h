@@ -167,7 +167,8 @@ WALKERDB_API int walkerdb_put_expiring(walkerdb *db, const void *key,
 /*
  * Copy the value to memory from malloc: *value_out, to be freed with
  * walkerdb_free (never NULL on success, also for an empty value).
- * ENOTFOUND, ECORRUPT, EIO, ENOMEM.
+ * ENOTFOUND, ECORRUPT, EIO, ENOMEM; EUNSUPPORTED (written by a server, and no
+ * string).
  */
 WALKERDB_API int walkerdb_get(walkerdb *db, const void *key, size_t key_size,
                               void **value_out,
@@ -184,7 +185,8 @@ WALKERDB_API int walkerdb_get_into(walkerdb *db, const void *key,
  * The value in place: *data_out points into the file's mapping (or a copy, if
  * it is not in the file yet) and stays valid, and unchanged by later writes,
  * until walkerdb_value_release. A value that is held delays the deletion of
- * its file after a merge, and nothing else. As walkerdb_get.
+ * its file after a merge, and nothing else. (A string that a server keeps in
+ * chunks is copied.) As walkerdb_get.
  */
 WALKERDB_API int walkerdb_value_acquire(walkerdb *db, const void *key,
                                         size_t key_size,

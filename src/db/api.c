@@ -16,6 +16,8 @@
 #define TICK_BUSY_MS     10
 #define TICK_IDLE_MS     100
 #define EXPIRE_BUDGET_US 5000
+/* Tries to read a value without waiting for the disk under its stripe. */
+#define READ_ATTEMPTS 3
 
 /* --- options, open, close -------------------------------------------------- */
 
@@ -310,31 +312,27 @@ static int read_key(struct walkerdb *db, const struct wdb_key *key,
     for (int attempt = 0;; attempt++) {
         struct wdb_item item;
         struct wdb_value value;
-        struct wdb_fetch fetch;
-        bool cold = false;
+        struct wdb_api_read read;
         wdb_store_lock_one(db->store, stripe);
         if (!wdb_api_find(db, key, &item)) {
             wdb_store_unlock_one(db->store, stripe);
             return WALKERDB_ENOTFOUND;
         }
+        wdb_api_read_begin(&read, db, attempt >= READ_ATTEMPTS);
         int slot = wdb_epoch_enter(epoch);
-        int code = attempt < 3 ? wdb_store_read(db->store, &item, &value)
-                               : wdb_store_read_wait(db->store, &item, &value);
-        if (code == 0) {
+        int code = wdb_api_read_value(&read, &item, &value);
+        if (WDB_LIKELY(code == 0)) {
             code = use(context, &value);
-        } else if (code == WALKERDB_EAGAIN) {
-            cold = wdb_store_fetch_begin(db->store, &item, &fetch);
         }
         wdb_epoch_exit(epoch, slot);
         wdb_store_unlock_one(db->store, stripe);
-        if (code != WALKERDB_EAGAIN) {
-            return code;
+        const bool again = code == WALKERDB_EAGAIN;
+        if (again) {
+            code = wdb_api_read_fetch(&read);
         }
-        if (cold) {
-            code = wdb_store_fetch(db->store, &fetch);
-            if (code != 0) {
-                return code;
-            }
+        wdb_api_read_end(&read);
+        if (!again || code != 0) {
+            return code;
         }
     }
 }
@@ -584,13 +582,16 @@ static int compare(struct walkerdb *db, const struct wdb_key *key,
         return WALKERDB_EMISMATCH;
     }
     struct wdb_value value;
+    struct wdb_api_read read;
+    wdb_api_read_begin(&read, db, true);
     int slot = wdb_epoch_enter(wdb_log_epoch(db->log));
-    int code = wdb_store_read_wait(db->store, item, &value);
+    int code = wdb_api_read_value(&read, item, &value);
     if (code == 0 && !wdb_slice_equal(value.record.value,
                                       wdb_slice(expected, expected_size))) {
         code = WALKERDB_EMISMATCH;
     }
     wdb_epoch_exit(wdb_log_epoch(db->log), slot);
+    wdb_api_read_end(&read);
     return code;
 }
 

@@ -6,7 +6,7 @@
 
 #include "db/db.h"
 
-#define WDB_USED_COUNT ((uint32_t)1 << 14)
+#define WDB_USED_COUNT ((uint32_t)1 << 12)
 
 struct wdb_watch_table; /* watch.c */
 

@@ -359,3 +359,29 @@ TEST(chunks_without_memory)
     CHECK(!failed);
     end();
 }
+
+/* The library reads what a server left in chunks. */
+TEST(chunks_by_library)
+{
+    const char *dir = test_tmpdir();
+    struct cmd_world *world = cmd_world_new(dir, NULL);
+    struct cmd_client *client = cmd_client_new(world);
+    CHECK_REPLY(client, "SETRANGE key 99999 a ; SETRANGE key 50000 b",
+                ":100000 | :100000");
+    cmd_client_free(client);
+    cmd_world_free(world);
+    walkerdb *db = NULL;
+    REQUIRE(walkerdb_open(dir, NULL, &db, NULL) == 0);
+    void *data = NULL;
+    size_t size = 0;
+    CHECK_EQ(walkerdb_get(db, "key", 3, &data, &size), 0);
+    CHECK_EQ(size, 100000);
+    const uint8_t *bytes = data;
+    CHECK(bytes[99999] == 'a' && bytes[50000] == 'b' && bytes[7] == 0);
+    CHECK_EQ(walkerdb_compare_and_set(db, "key", 3, data, size, "x", 1), 0);
+    walkerdb_free(data);
+    CHECK_EQ(walkerdb_get(db, "key", 3, &data, &size), 0);
+    CHECK_EQ(size, 1);
+    walkerdb_free(data);
+    walkerdb_close(db);
+}
