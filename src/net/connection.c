@@ -315,8 +315,12 @@ void wdb_connection_reap(struct wdb_connection *connection)
 static void on_closed(uv_handle_t *handle)
 {
     struct wdb_connection *connection = handle->data;
+    struct wdb_worker *worker = connection->worker;
     connection->closed = true;
     wdb_connection_reap(connection);
+    if (worker->phase_reached == WDB_PHASE_END) {
+        wdb_worker_wake(worker); /* it waits for the last of them to be gone */
+    }
 }
 
 void wdb_connection_close(struct wdb_connection *connection)
