@@ -14,8 +14,9 @@
 /* A key that was reported comes up again so much later, in case that its
  * deletion failed. */
 #define RETRY_MS 1000
-/* Every so many items, the dead ones are looked for. */
-#define CLEAN_INTERVAL 256
+/* The number of keys that expire, which tells how much of the heap is dead, is
+ * counted anew so often. */
+#define COUNT_INTERVAL 256
 
 struct lookup {
     uint64_t now_ms;
@@ -120,9 +121,12 @@ int wdb_expiry_add(struct wdb_store *store, uint64_t hash, uint32_t database,
     if (rc != 0) {
         return rc;
     }
-    if (wdb_expiry_heap_count(stripe->heap) % CLEAN_INTERVAL == 0 &&
-        !store->loading) {
-        wdb_expiry_heap_clean(stripe->heap, live_count(store), is_live, store);
+    if (!store->loading) {
+        if (stripe->expiry_adds++ % COUNT_INTERVAL == 0) {
+            stripe->expiry_live = live_count(store);
+        }
+        wdb_expiry_heap_clean(stripe->heap, stripe->expiry_live, is_live,
+                              store);
     }
     show_next(stripe);
     return 0;
