@@ -364,6 +364,33 @@ static bool guarded_allowed(const struct setter *s)
     return guard == WDB_GUARD_YES || (guard == WDB_GUARD_LOCAL && s->local);
 }
 
+static bool differs(const struct wdb_config_value *a,
+                    const struct wdb_config_value *b)
+{
+    return a->number != b->number ||
+           (a->text != NULL && strcmp(a->text, b->text) != 0);
+}
+
+/* The value is what the setting has: so what was shown can be set again, all of
+ * it, whatever may be changed. */
+static bool is_kept(const struct setter *s, int id, struct wdb_slice given)
+{
+    struct wdb_config_value old, new;
+    const char *reason;
+    char room[WDB_CONFIG_ERROR_MAX];
+    if (wdb_config_copy(s->config, id, &old) != 0) {
+        return false;
+    }
+    bool kept = false;
+    if (wdb_config_value_parse(&wdb_config_rows[id], &old, given, false, &new,
+                               &reason, room) == 0) {
+        kept = !differs(&old, &new);
+        free(new.text);
+    }
+    free(old.text);
+    return kept;
+}
+
 /* Which settings are meant, and may they be changed? */
 static int find_all(struct setter *s)
 {
@@ -379,11 +406,12 @@ static int find_all(struct setter *s)
             return WALKERDB_EINVALID;
         }
         uint32_t flags = wdb_config_rows[id].flags;
-        if ((flags & WDB_CONFIG_FIXED) != 0) {
-            return refuse(s, name, "can't set immutable config");
-        }
-        if ((flags & WDB_CONFIG_GUARDED) != 0 && !guarded_allowed(s)) {
-            return refuse(s, name, "can't set protected config");
+        bool fixed = (flags & WDB_CONFIG_FIXED) != 0;
+        bool guarded = (flags & WDB_CONFIG_GUARDED) != 0 && !guarded_allowed(s);
+        if ((fixed || guarded) && !is_kept(s, id, s->pairs[2 * i + 1])) {
+            return refuse(s, name,
+                          fixed ? "can't set immutable config"
+                                : "can't set protected config");
         }
         for (size_t j = 0; j < i; j++) {
             if (s->changes[j].id == id) {
@@ -393,13 +421,6 @@ static int find_all(struct setter *s)
         s->changes[i].id = id;
     }
     return 0;
-}
-
-static bool differs(const struct wdb_config_value *a,
-                    const struct wdb_config_value *b)
-{
-    return a->number != b->number ||
-           (a->text != NULL && strcmp(a->text, b->text) != 0);
 }
 
 static int parse_all(struct setter *s)

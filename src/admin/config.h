@@ -137,7 +137,8 @@ WDB_MUST_CHECK int wdb_config_get(const struct wdb_config *config,
 /*
  * Set count pairs (name, value, name, value, ...), all or none. `local`: the
  * client is on this machine, for enable-protected-configs local. EINVALID: the
- * text for the client, without "ERR ", is in error.
+ * text for the client, without "ERR ", is in error. A setting that can't be
+ * changed takes the value that it has.
  */
 WDB_MUST_CHECK int wdb_config_set(struct wdb_config *config,
                                   const struct wdb_slice *pairs, size_t count,

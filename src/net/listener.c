@@ -1,29 +1,23 @@
 /*
- * listener.c - listening sockets, accepting, handing connections to workers in
- * turn.
+ * listener.c - accepting, handing connections to workers in turn, moving to
+ * another port.
+ *
+ * Listeners belong to the main loop. CONFIG SET port, on a worker, opens the
+ * new sockets by itself, so that it can tell whether that works, and leaves
+ * them at net->next; the main loop then replaces its own. If CONFIG SET takes
+ * the change back before that, the old sockets are still open.
  */
+#include "net/listener.h"
+
 #include <errno.h>
-#include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
-#include "net/listener.h"
 #include "net/net_internal.h"
-
-static int fail(char **message_out, const char *what, const char *where,
-                const char *why)
-{
-    char text[512];
-    snprintf(text, sizeof(text), "%s %s: %s", what, where, why);
-    free(*message_out);
-    *message_out = strdup(text);
-    return WALKERDB_EIO;
-}
+#include "walkerdb.h"
 
 static void on_readable(uv_poll_t *poll, int status, int events)
 {
@@ -61,158 +55,155 @@ static void on_readable(uv_poll_t *poll, int status, int events)
     }
 }
 
+/* Accept from this socket; takes it, and closes it if that fails. */
 static int add_listener(struct wdb_net *net, int fd, bool is_unix)
 {
-    struct wdb_listener *listener = &net->listeners[net->listener_count];
+    struct wdb_listener *listener = malloc(sizeof(*listener));
+    if (listener == NULL) {
+        close(fd);
+        return WALKERDB_ENOMEM;
+    }
     *listener = (struct wdb_listener){.fd = fd, .is_unix = is_unix, .net = net};
     if (uv_poll_init(net->options.loop, &listener->poll, fd) != 0) {
+        free(listener);
+        close(fd);
         return WALKERDB_EIO;
     }
     listener->poll.data = listener;
-    net->listener_count++;
+    net->listeners[net->listener_count++] = listener;
     return uv_poll_start(&listener->poll, UV_READABLE, on_readable) == 0
                ? 0
                : WALKERDB_EIO;
 }
 
-static int backlog_of(const struct wdb_net *net)
+static void on_closed(uv_handle_t *handle)
 {
-    int64_t backlog =
-        wdb_config_i64(net->context->config, WDB_CONFIG_TCP_BACKLOG);
-    return backlog > 0 ? (int)backlog : SOMAXCONN;
+    free(handle->data);
 }
 
-static int listen_at(struct wdb_net *net, const struct addrinfo *address,
-                     const char *name, char **message_out)
+static void close_listener(struct wdb_listener *listener)
 {
-    int on = 1;
-    int fd = socket(address->ai_family,
-                    SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd < 0) {
-        return fail(message_out, "cannot listen on", name, strerror(errno));
-    }
-    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-    if (address->ai_family == AF_INET6) {
-        setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on));
-    }
-    if (bind(fd, address->ai_addr, address->ai_addrlen) != 0 ||
-        listen(fd, backlog_of(net)) != 0) {
-        int error = errno;
-        close(fd);
-        return fail(message_out, "cannot listen on", name, strerror(error));
-    }
-    int rc = add_listener(net, fd, false);
-    if (rc != 0) {
-        close(fd);
-    }
-    return rc;
+    uv_poll_stop(&listener->poll);
+    uv_close((uv_handle_t *)&listener->poll, on_closed);
+    close(listener->fd);
 }
 
-/* Resolve one word of `bind` and listen on all that it means. */
-static int listen_on_host(struct wdb_net *net, const char *host, bool optional,
-                          char **message_out)
+/* Take the sockets; an error leaves those that it took. */
+static int add_sockets(struct wdb_net *net, struct wdb_sockets *sockets)
 {
-    char port[16], name[300];
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM,
-                             .ai_flags = AI_PASSIVE};
-    struct addrinfo *found = NULL;
-    snprintf(port, sizeof(port), "%d",
-             (int)wdb_config_i64(net->context->config, WDB_CONFIG_PORT));
-    snprintf(name, sizeof(name), "%s port %s", host, port);
-    const char *node = host;
-    if (strcmp(host, "*") == 0) {
-        node = NULL;
-        hints.ai_family = AF_INET;
-    } else if (strcmp(host, "::*") == 0) {
-        node = NULL;
-        hints.ai_family = AF_INET6;
-    }
-    int rc = getaddrinfo(node, port, &hints, &found);
-    if (rc != 0) {
-        return optional ? 0
-                        : fail(message_out, "cannot resolve", name,
-                               gai_strerror(rc));
-    }
     int code = 0;
-    for (struct addrinfo *a = found; a != NULL && code == 0; a = a->ai_next) {
-        if (net->listener_count < WDB_LISTENER_MAX) {
-            code = listen_at(net, a, name, message_out);
+    for (uint32_t i = 0; i < sockets->count; i++) {
+        if (code == 0) {
+            code = add_listener(net, sockets->fds[i], false);
+        } else {
+            close(sockets->fds[i]);
         }
     }
-    freeaddrinfo(found);
-    return optional ? 0 : code;
+    sockets->count = 0;
+    return code;
 }
 
-static int listen_on_path(struct wdb_net *net, const char *path,
-                          char **message_out)
+/* --- another port ------------------------------------------------------------- */
+
+/* Main loop: replace the listeners by what waits at net->next. */
+static void on_port_change(uv_async_t *request)
 {
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    if (strlen(path) >= sizeof(address.sun_path)) {
-        return fail(message_out, "cannot listen on", path, "name too long");
+    struct wdb_net *net = request->data;
+    pthread_mutex_lock(&net->listen_lock);
+    if (net->has_next) {
+        uint32_t kept = 0;
+        for (uint32_t i = 0; i < net->listener_count; i++) {
+            if (net->listeners[i]->is_unix) {
+                net->listeners[kept++] = net->listeners[i];
+            } else {
+                close_listener(net->listeners[i]);
+            }
+        }
+        net->listener_count = kept;
+        net->has_next = false;
+        net->port = net->next_port;
+        int code = add_sockets(net, &net->next);
+        wdb_logger_print(net->context->logger,
+                         code == 0 ? WDB_LOG_NOTICE : WDB_LOG_WARNING,
+                         code == 0 ? "Listening on port %d"
+                                   : "Can't listen on port %d",
+                         net->port);
     }
-    memcpy(address.sun_path, path, strlen(path) + 1);
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd < 0) {
-        return fail(message_out, "cannot listen on", path, strerror(errno));
-    }
-    unlink(path);
-    /* Nobody may connect before the mode is the one that was asked for. */
-    mode_t mode =
-        (mode_t)wdb_config_i64(net->context->config, WDB_CONFIG_UNIXSOCKETPERM);
-    mode_t before = umask(0177);
-    int rc = bind(fd, (struct sockaddr *)&address, sizeof(address));
-    umask(before);
-    if (rc != 0 || (mode != 0 && chmod(path, mode) != 0) ||
-        listen(fd, backlog_of(net)) != 0) {
-        int error = errno;
-        close(fd);
-        return fail(message_out, "cannot listen on", path, strerror(error));
-    }
-    return add_listener(net, fd, true);
+    pthread_mutex_unlock(&net->listen_lock);
 }
 
-/* The next word of a list with blanks, NULL at its end. */
-static char *next_word(char **rest)
+int wdb_listener_change_port(struct wdb_net *net, char *error,
+                             size_t error_size)
 {
-    char *word = strsep(rest, " ");
-    while (word != NULL && word[0] == '\0') {
-        word = strsep(rest, " ");
+    int code = 0;
+    char *message = NULL;
+    const int port = (int)wdb_config_i64(net->context->config, WDB_CONFIG_PORT);
+    pthread_mutex_lock(&net->listen_lock);
+    struct wdb_sockets sockets = {.count = 0};
+    bool back = port == net->port;
+    if (net->listening && !back) {
+        code = wdb_sockets_open(net->context->config, &sockets, &message);
     }
-    return word;
+    if (code != 0) {
+        snprintf(error, error_size, "Unable to listen on this port: %s",
+                 message == NULL ? walkerdb_strerror(code) : message);
+    } else if (net->listening) {
+        wdb_sockets_close(&net->next);
+        net->next = sockets;
+        net->next_port = port;
+        net->has_next = !back;
+        uv_async_send(&net->port_change);
+    }
+    pthread_mutex_unlock(&net->listen_lock);
+    free(message);
+    return code;
 }
+
+/* --- life ----------------------------------------------------------------------- */
 
 int wdb_listener_open_all(struct wdb_net *net, char **message_out)
 {
-    char hosts[2048], path[256];
     const struct wdb_config *config = net->context->config;
-    char *rest = hosts;
-    int code = 0;
-    *message_out = NULL;
-    if (wdb_config_i64(config, WDB_CONFIG_PORT) != 0) {
-        wdb_config_text(config, WDB_CONFIG_BIND, hosts, sizeof(hosts));
-        for (char *host = next_word(&rest); host != NULL && code == 0;
-             host = next_word(&rest)) {
-            bool optional = host[0] == '-';
-            code = listen_on_host(net, host + optional, optional, message_out);
-        }
+    struct wdb_sockets sockets = {.count = 0};
+    int unix_fd = -1;
+    int code = wdb_sockets_open(config, &sockets, message_out);
+    if (code == 0) {
+        code = add_sockets(net, &sockets);
     }
-    wdb_config_text(config, WDB_CONFIG_UNIXSOCKET, path, sizeof(path));
-    if (code == 0 && path[0] != '\0') {
-        code = listen_on_path(net, path, message_out);
+    if (code == 0) {
+        code = wdb_sockets_open_unix(config, &unix_fd, message_out);
+    }
+    if (code == 0 && unix_fd >= 0) {
+        code = add_listener(net, unix_fd, true);
     }
     if (code == 0 && net->listener_count == 0) {
-        code = fail(message_out, "nothing to listen on:", "port and unixsocket",
-                    "both are unset, or no address of bind is there");
+        *message_out = strdup("nothing to listen on: port and unixsocket are "
+                              "unset, or no address of bind is there");
+        code = WALKERDB_EIO;
+    }
+    if (code == 0 && uv_async_init(net->options.loop, &net->port_change,
+                                   on_port_change) != 0) {
+        code = WALKERDB_EIO;
+    }
+    if (code == 0) {
+        net->port_change.data = net;
+        net->port = (int)wdb_config_i64(config, WDB_CONFIG_PORT);
+        net->listening = true;
     }
     return code;
 }
 
 void wdb_listener_close_all(struct wdb_net *net)
 {
+    pthread_mutex_lock(&net->listen_lock);
+    if (net->listening) {
+        net->listening = false;
+        uv_close((uv_handle_t *)&net->port_change, NULL);
+    }
+    wdb_sockets_close(&net->next);
+    pthread_mutex_unlock(&net->listen_lock);
     for (uint32_t i = 0; i < net->listener_count; i++) {
-        uv_poll_stop(&net->listeners[i].poll);
-        uv_close((uv_handle_t *)&net->listeners[i].poll, NULL);
-        close(net->listeners[i].fd);
+        close_listener(net->listeners[i]);
     }
     char path[256];
     wdb_config_text(net->context->config, WDB_CONFIG_UNIXSOCKET, path,

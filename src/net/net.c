@@ -77,6 +77,7 @@ int wdb_net_new(const struct wdb_net_options *options, struct wdb_net **out)
     }
     net->options = *options;
     net->context = options->context;
+    pthread_mutex_init(&net->listen_lock, NULL);
     net->hooks = (struct wdb_context_hooks){
         .run_off_loop = wdb_worker_run_off_loop,
         .session_ready = session_ready,
@@ -105,6 +106,11 @@ int wdb_net_new(const struct wdb_net_options *options, struct wdb_net **out)
 int wdb_net_listen(struct wdb_net *net, char **message_out)
 {
     return wdb_listener_open_all(net, message_out);
+}
+
+int wdb_net_change_port(struct wdb_net *net, char *error, size_t error_size)
+{
+    return wdb_listener_change_port(net, error, error_size);
 }
 
 int wdb_net_start(struct wdb_net *net)
@@ -152,6 +158,7 @@ void wdb_net_free(struct wdb_net *net)
             wdb_worker_free(net->workers[i]);
         }
         free(net->workers);
+        pthread_mutex_destroy(&net->listen_lock);
         free(net);
     }
 }

@@ -36,6 +36,10 @@ WDB_MUST_CHECK int wdb_net_new(const struct wdb_net_options *options,
 /* Listen as the settings bind, port, unixsocket say. EIO; *message_out is a
  * text for people, to be freed. */
 WDB_MUST_CHECK int wdb_net_listen(struct wdb_net *net, char **message_out);
+/* The setting `port` changed: listen there instead. EIO, text in error: nothing
+ * changed. Any thread, one at a time. */
+WDB_MUST_CHECK int wdb_net_change_port(struct wdb_net *net, char *error,
+                                       size_t error_size);
 /* Start the workers' threads. ENOMEM. */
 WDB_MUST_CHECK int wdb_net_start(struct wdb_net *net);
 /* Close the listeners, let the workers finish their turn, sync the log, send the

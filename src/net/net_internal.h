@@ -7,6 +7,7 @@
 #include "base/list.h"
 #include "cmd/executor.h"
 #include "net/net.h"
+#include "net/sockets.h"
 
 /* A session that has so much to be sent gets nothing executed, and so much
  * unexecuted input is not added to, until it has less. */
@@ -17,7 +18,7 @@
 #define WDB_OUTPUT_CACHE_COUNT 128
 #define WDB_SEND_VECTORS       64
 #define WDB_SEND_SIZE_MAX      ((size_t)1 << 20)
-#define WDB_LISTENER_MAX       18
+#define WDB_LISTENER_MAX       (WDB_SOCKETS_MAX + 1)
 #define WDB_ACCEPT_BURST       1000
 
 /* One socket and its session. Worker thread only. */
@@ -100,8 +101,15 @@ struct wdb_listener {
 struct wdb_net {
     struct wdb_net_options options;
     struct wdb_context *context;
-    struct wdb_listener listeners[WDB_LISTENER_MAX];
+    struct wdb_listener *listeners[WDB_LISTENER_MAX]; /* main thread */
     uint32_t listener_count;
+    pthread_mutex_t listen_lock; /* of the following */
+    bool listening;              /* from open_all to close_all */
+    int port;                    /* that the listeners have */
+    bool has_next;               /* sockets to take instead */
+    int next_port;
+    struct wdb_sockets next;
+    uv_async_t port_change; /* to the main loop: look at `next` */
     uint32_t next_worker;
     struct wdb_worker **workers;
     uint32_t worker_count;

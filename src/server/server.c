@@ -120,6 +120,10 @@ static int on_apply(void *argument, enum wdb_config_id id, char *error,
                  "number of clients");
         return WALKERDB_EINVALID;
     }
+    if (id == WDB_CONFIG_PORT && wdb_net_change_port(atomic_load(&server->net),
+                                                     error, error_size) != 0) {
+        return WALKERDB_EINVALID;
+    }
     if (id == WDB_CONFIG_LOGLEVEL) {
         server->log_file.logger.level_min = (enum wdb_log_level)number;
     }

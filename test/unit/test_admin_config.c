@@ -235,8 +235,8 @@ TEST(set_is_atomic)
     applied_count = 0;
     CHECK_STR(set(config, "timeout", "0"), "");
     CHECK_EQ(applied_count, 0); /* nothing changed */
-    CHECK_STR(set(config, "port", "1"),
-              FAILED("port", "can't set immutable config"));
+    CHECK_STR(set(config, "databases", "1"),
+              FAILED("databases", "can't set immutable config"));
     CHECK_STR(set(config, "dbfilename", "x"),
               FAILED("dbfilename", "can't set protected config"));
     CHECK_STR(set(config, "nonsense", "x"),
@@ -249,6 +249,31 @@ TEST(set_is_atomic)
     CHECK_STR(load(config, "enable-protected-configs yes"), "");
     CHECK_STR(set(config, "dbfilename", "x"), "");
     CHECK(set(config, "dbfilename", "a/b")[0] != 0);
+    wdb_config_free(config);
+}
+
+static void set_again(void *context, const char *name, struct wdb_slice value)
+{
+    const struct wdb_slice pair[2] = {wdb_slice_str(name), value};
+    char error[512] = "";
+    CHECK_EQ(wdb_config_set(context, pair, 1, false, error, sizeof(error)), 0);
+    CHECK_STR(error, "");
+}
+
+/* What GET shows can be set again, whatever may be changed. */
+TEST(set_what_it_is)
+{
+    struct wdb_config *config = applied_config = new_config();
+    CHECK_STR(load(config, "bind 127.0.0.1 -::1\nunixsocketperm 700\n"
+                           "save 10 20 30 40\nraft-join a:1"),
+              "");
+    const struct wdb_slice all = wdb_slice_str("*");
+    CHECK_EQ(wdb_config_get(config, &all, 1, set_again, config), 0);
+    CHECK_STR(value_of(config, "bind"), "127.0.0.1 -::1");
+    CHECK_STR(set(config, "bind", "127.0.0.1"),
+              FAILED("bind", "can't set immutable config"));
+    CHECK_STR(set(config, "store-backup-dir", "x"),
+              FAILED("store-backup-dir", "can't set protected config"));
     wdb_config_free(config);
 }
 
