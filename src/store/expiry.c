@@ -111,6 +111,14 @@ int wdb_expiry_add(struct wdb_store *store, uint64_t hash, uint32_t database,
             return rc;
         }
     }
+    /* Before the new item, which the keydir does not know yet. */
+    if (!store->loading) {
+        if (stripe->expiry_adds++ % COUNT_INTERVAL == 0) {
+            stripe->expiry_live = live_count(store);
+        }
+        wdb_expiry_heap_clean(stripe->heap, stripe->expiry_live, is_live,
+                              store);
+    }
     const struct wdb_expiry_item item = {
         .expiry_ms =
             expiry_ms < WDB_EXPIRY_TIME_MAX ? expiry_ms : WDB_EXPIRY_TIME_MAX,
@@ -120,13 +128,6 @@ int wdb_expiry_add(struct wdb_store *store, uint64_t hash, uint32_t database,
     const int rc = wdb_expiry_heap_push(stripe->heap, &item);
     if (rc != 0) {
         return rc;
-    }
-    if (!store->loading) {
-        if (stripe->expiry_adds++ % COUNT_INTERVAL == 0) {
-            stripe->expiry_live = live_count(store);
-        }
-        wdb_expiry_heap_clean(stripe->heap, stripe->expiry_live, is_live,
-                              store);
     }
     show_next(stripe);
     return 0;
