@@ -12,7 +12,9 @@ Result per file: a list of steps in the order of the run,
 null stands for code outside of tests; a section begins where the suite opens
 a "start_server" block (FLUSHALL, then FUNCTION FLUSH, outside of a test).
 COMMAND is in lower case; with a subcommand as in "config|get" where the
-reference server calls the command a container.
+reference server calls the command a container. A command that a test asks
+about counts, too: those named to COMMAND GETKEYS, GETKEYSANDFLAGS, INFO and
+DOCS, and those that the reference server answers to COMMAND LIST FILTERBY.
 """
 
 import collections
@@ -23,7 +25,11 @@ import socket
 import subprocess
 import time
 
+from wdbtest import Client, ReplyError
+
 READ_SIZE = 1 << 18
+ARGUMENTS_MAX = 8  # of a request that are looked at
+VERSION = 2        # of the recordings
 MARKER = b"### Starting test "
 
 
@@ -105,12 +111,12 @@ class Parser:
                 self.left = max(count, 0)
                 self.args = [] if count > 0 else None
             elif line:
-                self.on_command(line.split()[:2])
+                self.on_command(line.split()[:ARGUMENTS_MAX])
             return True
         if line[:1] != b"$":
             raise ValueError
         size = int(line[1:])
-        if len(self.args) < 3 and size <= 1024:
+        if len(self.args) < ARGUMENTS_MAX and size <= 1024:
             if len(self.data) < end + 1 + size + 2:
                 return False
             self.args.append(bytes(self.data[end + 1:end + 1 + size]))
@@ -168,13 +174,36 @@ class Recorder:
             self.begin(test.rsplit(" in tests/", 1)[0])
             self.started += 1
             return
-        if name in self.containers and len(args) > 1:
-            name += "|" + args[1].decode("latin1").lower()
+        name = self.name_of(args)
         if name == "function|flush" and self.steps[-1]["test"] is None:
             self.section += 1
             # SELECT and FLUSHALL of the same opening came just before.
             self.begin(None)
         self.steps[-1]["commands"][name] += 1
+        for asked in self.asked_about(name, args):
+            self.steps[-1]["commands"][asked] += 1
+
+    def name_of(self, args):
+        """"get", or "config|get" of a container."""
+        words = [arg.decode("latin1").lower() for arg in args[:2]]
+        return "|".join(words[:2 if words[0] in self.containers else 1])
+
+    def asked_about(self, name, args):
+        """The commands whose description this request asks for."""
+        if name in ("command|getkeys", "command|getkeysandflags") and len(args) > 2:
+            return [self.name_of(args[2:])]
+        if name in ("command|info", "command|docs"):
+            return [arg.decode("latin1").lower() for arg in args[2:]]
+        if name == "command|list" and len(args) == 5:
+            reply = self.ask(args)
+            return [x.decode("latin1").lower() for x in reply] if reply else []
+        return []
+
+    def ask(self, args):
+        """The server's reply to a request of our own; None if it is an error."""
+        with Client(self.server_port) as client:
+            reply = client.cmd(*args)
+            return None if isinstance(reply, ReplyError) else reply
 
     def on_report(self, status, data):
         if status == "ready":
