@@ -70,24 +70,25 @@ void wdb_merge_free(struct wdb_store *store)
 /* --- phases ----------------------------------------------------------------
  */
 
+static void report_damage(struct wdb_merge *merge)
+{
+    struct wdb_store *store = merge->store;
+    struct wdb_segment *bad = merge->run[merge->run_at];
+    atomic_store(&bad->damaged, true);
+    wdb_logger_print(store->options.log.logger, WDB_LOG_WARNING,
+                     "merge: segment %016llx in %s is damaged at offset %llu; "
+                     "it is left alone, run walkerdb-check on a copy of the "
+                     "directory",
+                     (unsigned long long)bad->id, wdb_log_dir(store->log),
+                     (unsigned long long)merge->reader.offset);
+}
+
 /* The run cannot be finished; nothing has changed. */
 static void give_up(struct wdb_merge *merge, int rc)
 {
-    struct wdb_store *store = merge->store;
-    if (rc == WALKERDB_ECORRUPT || rc == WALKERDB_EIO) {
-        const struct wdb_segment *bad = merge->reader.segment;
-        if (merge->phase == WDB_MERGE_COPY && bad != NULL) {
-            atomic_store(&merge->run[merge->run_at]->damaged, true);
-            wdb_logger_print(store->options.log.logger, WDB_LOG_WARNING,
-                             "merge: segment %016llx in %s is damaged at "
-                             "offset %llu; it is left alone, run "
-                             "walkerdb-check on a copy of the directory",
-                             (unsigned long long)bad->id,
-                             wdb_log_dir(store->log),
-                             (unsigned long long)merge->reader.offset);
-        }
-    }
-    if (rc == WALKERDB_ENOSPACE || rc == WALKERDB_ENOMEM) {
+    if (merge->read_failed) {
+        report_damage(merge);
+    } else if (rc != WALKERDB_EABORTED) {
         merge->retry_ns = now_ns(merge) + RETRY_NS;
     }
     atomic_store(&merge->last_error, rc);

@@ -72,6 +72,7 @@ struct wdb_merge {
     struct wdb_merge_writer writer;
     struct wdb_merge_origins origins;
     bool moved_before; /* the outputs are walked for the second time */
+    bool read_failed;  /* it was the run that could not be read */
 
     uint64_t *sweep; /* ids of segments to go through; malloc'ed */
     size_t sweep_count, sweep_at;

@@ -258,6 +258,7 @@ static int begin(struct wdb_merge *merge, const struct view *view,
     merge->older_clean = clean_before(view, run.first);
     merge->generation = wdb_log_generation(store->log);
     merge->moved_before = false;
+    merge->read_failed = false;
     merge->begin_ns = store->env->ops->monotonic_ns(store->env);
     uint64_t clean_index = wdb_log_appended(store->log);
     if (WDB_STORE_MUTATED(store, WDB_MUTATION_CLEAN_INDEX_LATE)) {

@@ -188,6 +188,7 @@ int wdb_merge_copy_some(struct wdb_merge *merge)
             continue;
         }
         if (rc != 0) {
+            merge->read_failed = rc != WALKERDB_ENOTFOUND;
             return rc;
         }
         bytes += size;
