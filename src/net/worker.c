@@ -15,6 +15,7 @@
 
 #define TICK_MS        100
 #define TICKS_PER_LOOK 10 /* at every connection */
+#define TICK_END_MS    1
 
 /* --- mail -------------------------------------------------------------------- */
 
@@ -123,8 +124,10 @@ static void close_all(struct wdb_worker *worker)
         next = node->next;
         wdb_connection_close(WDB_LIST_ENTRY(node, struct wdb_connection, node));
     }
-    uv_timer_stop(&worker->timer);
     uv_idle_stop(&worker->idle);
+    /* Handles are closed after this turn: have another one soon. */
+    uv_timer_set_repeat(&worker->timer, TICK_END_MS);
+    uv_timer_again(&worker->timer);
 }
 
 /* Go one step on the way that the main thread wants, behind a turn in which
