@@ -11,9 +11,13 @@ struct wdb_buffer {
     size_t capacity;
 };
 
-#define WDB_BUFFER_INIT {0}
+#define WDB_BUFFER_INIT                                                        \
+    {                                                                          \
+        0                                                                      \
+    }
 
-static inline void wdb_buffer_init(struct wdb_buffer *b) {
+static inline void wdb_buffer_init(struct wdb_buffer *b)
+{
     *b = (struct wdb_buffer){0};
 }
 /* Free the memory; the buffer is empty and usable again. */
@@ -28,8 +32,12 @@ WDB_MUST_CHECK int wdb_buffer_printf(struct wdb_buffer *b, const char *format,
                                      ...) WDB_PRINTF(2, 3);
 /* Forget the first n bytes (memmove). */
 void wdb_buffer_consume(struct wdb_buffer *b, size_t n);
-static inline void wdb_buffer_clear(struct wdb_buffer *b) { b->size = 0; }
-static inline struct wdb_slice wdb_buffer_slice(const struct wdb_buffer *b) {
+static inline void wdb_buffer_clear(struct wdb_buffer *b)
+{
+    b->size = 0;
+}
+static inline struct wdb_slice wdb_buffer_slice(const struct wdb_buffer *b)
+{
     return wdb_slice(b->data, b->size);
 }
 
