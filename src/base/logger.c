@@ -22,8 +22,8 @@ void wdb_logger_print(const struct wdb_logger *logger, enum wdb_log_level level,
                       const char *format, ...)
 {
     if (logger == NULL || logger->sink == NULL ||
-        level < atomic_load_explicit(&logger->level_min,
-                                     memory_order_relaxed)) {
+        level <
+            atomic_load_explicit(&logger->level_min, memory_order_relaxed)) {
         return;
     }
     char line[LINE_SIZE_MAX + 1];
