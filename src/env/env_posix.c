@@ -22,7 +22,7 @@
 #include "walkerdb.h"
 
 #define FILE_MODE        0600
-#define WRITE_VECTOR_MAX 128 /* pieces per system call; IOV_MAX is 1,024 */
+#define WRITE_VECTOR_MAX 128   /* pieces per system call; IOV_MAX is 1,024 */
 #define DATA_RANGES_MAX  10000 /* looked at to find the end of data */
 #define ZERO_CHUNK       ((size_t)1 << 20)
 
