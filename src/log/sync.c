@@ -19,6 +19,8 @@
 #define NS_PER_MS         UINT64_C(1000000)
 /* When no segment could be made: time between attempts of the background. */
 #define PREPARE_RETRY_NS (250 * NS_PER_MS)
+/* And how often it looks whether a merge has given some back. */
+#define FULL_SLEEP_NS (25 * NS_PER_MS)
 /* Longest sleep: disposal and reclamation are looked after so often. */
 #define SLEEP_NS_MAX (1000 * NS_PER_MS)
 
@@ -239,6 +241,9 @@ bool wdb_log_step(struct wdb_log *log)
     wdb_epoch_reclaim(log->epoch);
     wdb_residency_clock_tick(&log->residency_clock, now_ns(log));
     bool any = wdb_log_dispose(log);
+    if (any) {
+        atomic_store(&log->prepare_failed_ns, 0); /* there may be space now */
+    }
     if (log->options.read_only || wdb_log_failure(log) != 0) {
         return any;
     }
@@ -281,8 +286,8 @@ void wdb_sync_wake_after_flush(struct wdb_log *log)
 static uint64_t sleep_ns(struct wdb_log *log)
 {
     uint64_t ns = SLEEP_NS_MAX;
-    if (atomic_load(&log->full) && ns > PREPARE_RETRY_NS) {
-        ns = PREPARE_RETRY_NS;
+    if (atomic_load(&log->full)) {
+        ns = FULL_SLEEP_NS;
     }
     if (policy_of(log) == WDB_SYNC_INTERVAL) {
         const uint64_t interval = log->options.sync_interval_ms * NS_PER_MS;
