@@ -11,6 +11,7 @@
 
 /* Segments become worth merging without anybody saying so. */
 #define SLEEP_NS_MAX  ((uint64_t)250 * (uint64_t)WDB_NS_PER_MS)
+#define SLEEP_NS_FULL ((uint64_t)25 * (uint64_t)WDB_NS_PER_MS)
 #define SLEEP_NS_MIN  ((uint64_t)WDB_NS_PER_MS)
 #define HINT_RETRY_NS ((uint64_t)10 * (uint64_t)WDB_NS_PER_S)
 
@@ -132,8 +133,10 @@ static void *run(void *argument)
         if (wdb_log_failure(store->log) == 0 && step(store, &wait_ns)) {
             continue;
         }
-        if (wait_ns == 0 || wait_ns > SLEEP_NS_MAX) {
-            wait_ns = SLEEP_NS_MAX;
+        const uint64_t most =
+            wdb_log_is_full(store->log) ? SLEEP_NS_FULL : SLEEP_NS_MAX;
+        if (wait_ns == 0 || wait_ns > most) {
+            wait_ns = most;
         }
         wdb_background_wait(store,
                             wait_ns < SLEEP_NS_MIN ? SLEEP_NS_MIN : wait_ns);
