@@ -16,33 +16,36 @@
 #include "store/keydir.h"
 #include "store/ordered.h"
 
-#define WDB_DATABASE_COUNT 16 /* logical databases */
-#define WDB_STRIPE_COUNT_MAX 1024
+#define WDB_DATABASE_COUNT       16 /* logical databases */
+#define WDB_STRIPE_COUNT_MAX     1024
 #define WDB_STRIPE_COUNT_DEFAULT 64
 
 struct wdb_store;
 
-enum wdb_touch_kind { WDB_TOUCH_KEY, WDB_TOUCH_DATABASES };
+enum wdb_touch_kind {
+    WDB_TOUCH_KEY,
+    WDB_TOUCH_DATABASES
+};
 
 struct wdb_store_options {
     struct wdb_log_options log;
-    uint32_t stripe_count;  /* power of two, 0 = 64 */
-    uint32_t load_threads;  /* of recovery, 0 = cores, at most 16 */
+    uint32_t stripe_count; /* power of two, 0 = 64 */
+    uint32_t load_threads; /* of recovery, 0 = cores, at most 16 */
     bool verify_on_read;
-    bool ordered;           /* keep a B+ tree beside the hash, of logical
+    bool ordered;        /* keep a B+ tree beside the hash, of logical
                                database 0, which cannot be flushed then */
-    bool merge_enabled;     /* in the background */
-    double merge_ratio;     /* garbage that starts a merge of a segment: 0.5 */
-    uint64_t merge_rate;    /* bytes a second read + written, 0 = unlimited */
+    bool merge_enabled;  /* in the background */
+    double merge_ratio;  /* garbage that starts a merge of a segment: 0.5 */
+    uint64_t merge_rate; /* bytes a second read + written, 0 = unlimited */
     uint64_t merge_free_space_min; /* merge earlier below this much free disk */
-    bool hints;             /* write and use hint files */
+    bool hints;                    /* write and use hint files */
 #ifdef WDB_MUTATIONS
     uint32_t mutations; /* enum wdb_store_mutation: rules broken for a test */
 #endif
     /* Somebody's write (or an undo, or an expiry) touched this key; called
      * with its stripe held. For WATCH and notifications. May be NULL. */
-    void (*on_touch)(void *context, enum wdb_touch_kind kind,
-                     uint32_t database, uint64_t hash, struct wdb_slice key);
+    void (*on_touch)(void *context, enum wdb_touch_kind kind, uint32_t database,
+                     uint64_t hash, struct wdb_slice key);
     void *touch_context;
 };
 
@@ -59,7 +62,8 @@ struct wdb_env *wdb_store_env(struct wdb_store *store);
 /* --- hashing and locking --------------------------------------------------- */
 uint64_t wdb_store_hash(const struct wdb_store *store, struct wdb_slice key);
 uint32_t wdb_store_stripe_count(const struct wdb_store *store);
-static inline uint32_t wdb_stripe_of(uint64_t hash, uint32_t stripe_count) {
+static inline uint32_t wdb_stripe_of(uint64_t hash, uint32_t stripe_count)
+{
     return (uint32_t)hash & (stripe_count - 1);
 }
 void wdb_store_lock_one(struct wdb_store *store, uint32_t stripe);
@@ -100,7 +104,7 @@ bool wdb_store_find(const struct wdb_store *store, uint32_t database,
                     uint64_t hash, struct wdb_slice key, struct wdb_item *out);
 
 struct wdb_value {
-    struct wdb_record record; /* slices point into log or staging memory */
+    struct wdb_record record;    /* slices point into log or staging memory */
     struct wdb_segment *segment; /* NULL: in memory that moves; copy it */
 };
 /*
@@ -117,14 +121,14 @@ WDB_MUST_CHECK int wdb_store_read(struct wdb_store *store,
 WDB_MUST_CHECK int wdb_store_read_wait(struct wdb_store *store,
                                        const struct wdb_item *item,
                                        struct wdb_value *out);
-struct wdb_fetch { /* what to fetch, kept across unlocking */
+struct wdb_fetch {               /* what to fetch, kept across unlocking */
     struct wdb_segment *segment; /* referenced */
     uint64_t offset;
     size_t size;
 };
 /* Note what an EAGAIN asks for (stripe held). False if it is in memory. */
-bool wdb_store_fetch_begin(struct wdb_store *store,
-                           const struct wdb_item *item, struct wdb_fetch *out);
+bool wdb_store_fetch_begin(struct wdb_store *store, const struct wdb_item *item,
+                           struct wdb_fetch *out);
 /* Read it into the page cache; drops the reference. May wait. EIO. */
 WDB_MUST_CHECK int wdb_store_fetch(struct wdb_store *store,
                                    struct wdb_fetch *fetch);
