@@ -38,8 +38,8 @@ struct wdb_stripe {
     _Atomic uint64_t last_write;
     _Atomic uint64_t next_expiry;
     struct wdb_expiry_heap *heap;
-    uint32_t expiry_adds; /* to the heap, ever */
-    uint64_t expiry_live; /* keys with an expiry, as counted last */
+    uint32_t expiry_adds;     /* to the heap, ever */
+    uint64_t expiry_live;     /* keys with an expiry, as counted last */
     struct wdb_links headers; /* objects whose key is of this stripe */
 #ifdef WDB_DEBUG
     bool held;
