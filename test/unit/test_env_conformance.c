@@ -311,7 +311,7 @@ static int collect_name(void *context, const char *name)
     if (strcmp(name, "stop") == 0) {
         return 7;
     }
-    strcat(all, name);
+    memcpy(all + strlen(all), name, strlen(name) + 1);
     return 0;
 }
 
