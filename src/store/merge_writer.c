@@ -44,6 +44,9 @@ static int open_output(struct wdb_merge_writer *writer, uint64_t needed)
     }
     size = (size + 4095) / 4096 * 4096;
     if (size > writer->room) {
+        size = writer->room / 4096 * 4096; /* and another one, perhaps */
+    }
+    if (size < needed + overhead) {
         return WALKERDB_ENOSPACE;
     }
     if (writer->segment_count == writer->segment_capacity) {
