@@ -2,11 +2,14 @@
 
 A test of the suite is excluded if it, or code outside of tests earlier in
 its section of the file, sends a command that the reference server has and
-walkerdb's COMMAND does not list, or asks COMMAND about one. (The suite gives a section up at the first
-error outside of a test, so the tests after it can't be reached.) So is a test
-that needs what an excluded one leaves behind: real Redis fails it too when
-the excluded tests are left out, which is tried. Every other test that real
-Redis passes (the baseline) must pass.
+walkerdb's COMMAND does not list, or asks COMMAND about one. (The suite gives a
+section up at the first error outside of a test, so the tests after it can't be
+reached.) So is a test that needs what an excluded one leaves behind: real
+Redis fails it too when the excluded tests are left out, which is tried. Every
+other test that real Redis passes (the baseline) must pass.
+
+Profiles are those of the shared runner: nodebug leaves out what needs DEBUG,
+strict is everything that an external server can be asked.
 """
 
 import argparse
@@ -30,8 +33,14 @@ from wdbtest import Server  # noqa: E402
 SOURCE = os.path.join(ROOT, "build", "redis-source", "redis-7.0.15")
 WORK = os.path.join(ROOT, "build", "redis-suite")
 SHARED = os.environ.get("WDB_SHARED", os.path.join(ROOT, "..", "shared"))
-REDIS = os.path.join(ROOT, "build", "peers", "bin", "redis-server")
-PROFILE = ["--durable", "--verbose", "--tags", "-slow -needs:debug"]
+RUNNERS = [os.path.join(SHARED, "tools", "run_redis_suite.sh"),
+           os.path.join(ROOT, "scripts", "lib", "run_redis_suite.sh")]
+REDIS = os.environ.get("WDB_REDIS", os.path.join(ROOT, "build", "peers", "bin", "redis-server"))
+TAGS = {"nodebug": "-slow -needs:debug", "strict": "-slow"}
+SERVER_ARGS = {"nodebug": [], "strict": [
+    "--enable-debug-command", "yes", "--enable-protected-configs", "yes",
+    "--enable-module-command", "yes"]}
+REDIS_ARGS = ["--save", "", "--loglevel", "warning"]
 RECORD_TIMEOUT_S = 900
 
 
@@ -49,118 +58,141 @@ def listed_commands(server):
     return names, containers
 
 
-def redis_server():
-    return Server("--save", "", "--loglevel", "warning", program=REDIS)
+def load(path):
+    if not os.path.exists(path):
+        return {}
+    with open(path, encoding="utf8") as file:
+        return json.load(file)
 
 
-def record(files):
-    """commands.json: {"version": n, "names": [...], "files": {FILE: [step...]}}"""
-    path = os.path.join(WORK, "commands.json")
-    known = {}
-    if os.path.exists(path):
-        with open(path, encoding="utf8") as file:
-            known = json.load(file)
-    if known.get("version") != VERSION:
-        known = {"version": VERSION, "names": [], "files": {}}
-    todo = [f for f in files if f not in known["files"]]
-    if todo:
-        print("recording the commands of %d files with redis-server" % len(todo))
-    for name in todo:
-        start = time.monotonic()
-        with redis_server() as server:
-            names, containers = listed_commands(server)
-            recorder = Recorder(server.port, containers)
-            complete = recorder.run(SOURCE, name, PROFILE, RECORD_TIMEOUT_S)
-        steps = recorder.result()
-        if not complete:
-            print("  %s did not end properly: %s" % (name, recorder.reports[-1:]))
-            continue
-        known["names"] = sorted(names)
-        known["files"][name] = steps
-        print("  %-30s %4d tests %6.1f s" % (
-            name, sum(1 for s in steps if s["test"]), time.monotonic() - start), flush=True)
-        with open(path + ".tmp", "w", encoding="utf8") as file:
-            json.dump(known, file, indent=1, sort_keys=True)
-        os.replace(path + ".tmp", path)
-    return known
+def store(path, value):
+    with open(path + ".tmp", "w", encoding="utf8") as file:
+        json.dump(value, file, indent=1, sort_keys=True)
+    os.replace(path + ".tmp", path)
 
 
-def excluded_tests(steps, reference, listed):
-    """{test: missing commands}, and the tests that must run."""
-    excluded, wanted = {}, set()
-    section, outside = None, set()
-    for step in steps:
-        if step["section"] != section:
-            section, outside = step["section"], set()
-        missing = {c for c in step["commands"]
-                   if c in reference and c not in listed}
-        if step["test"] is None:
-            outside |= missing
-        elif missing or outside:
-            excluded[step["test"]] = sorted(missing or outside)
-        else:
-            wanted.add(step["test"])
-    # A name that occurs twice is wanted if one of its tests is.
-    for name in wanted:
-        excluded.pop(name, None)
-    return excluded, wanted
+class Suite:
+    """The suite in one profile: what is known about it from real Redis."""
+
+    def __init__(self, profile):
+        self.profile = profile
+        self.args = SERVER_ARGS[profile]
+        self.commands_path = os.path.join(WORK, "commands-%s.json" % profile)
+        self.dependents_path = os.path.join(WORK, "dependents-%s.json" % profile)
+        self.baseline_path = os.path.join(
+            SHARED, "compat", "redis7015_%s.json" % profile)
+        # {"version": n, "names": [...], "files": {FILE: {"steps", "passed"}}}
+        self.known = load(self.commands_path)
+        if self.known.get("version") != VERSION:
+            self.known = {"version": VERSION, "names": [], "files": {}}
+
+    def baseline(self, files):
+        """{FILE: the tests that real Redis passes}. Where the figures that all
+        projects share are not there, those of the recording serve."""
+        if not os.path.exists(self.baseline_path):
+            self.record(files or list_files())
+            self.baseline_path = os.path.join(WORK, "baseline-%s.json" % self.profile)
+            store(self.baseline_path, {
+                name: data["passed"] for name, data in self.known["files"].items()})
+        return load(self.baseline_path)
+
+    def record(self, files):
+        """Find out which commands the tests of these files send."""
+        todo = [f for f in files if f not in self.known["files"]]
+        if todo:
+            print("recording the commands of %d files with redis-server" % len(todo))
+        for name in todo:
+            start = time.monotonic()
+            with Server(*REDIS_ARGS, *self.args, program=REDIS) as server:
+                names, containers = listed_commands(server)
+                recorder = Recorder(server.port, containers)
+                complete = recorder.run(SOURCE, name, [
+                    "--durable", "--verbose", "--tags", TAGS[self.profile]],
+                    RECORD_TIMEOUT_S)
+            if not complete:
+                print("  %s did not end properly: %s" % (name, recorder.reports[-1:]))
+                continue
+            self.known["names"] = sorted(names)
+            self.known["files"][name] = {"steps": recorder.result(),
+                                         "passed": recorder.passed()}
+            print("  %-30s %4d tests %6.1f s" % (
+                name, recorder.started, time.monotonic() - start), flush=True)
+            store(self.commands_path, self.known)
+
+    def excluded(self, name, listed):
+        """{test: missing commands}"""
+        reference = set(self.known["names"])
+        excluded, wanted = {}, set()
+        section, outside = None, set()
+        for step in self.known["files"][name]["steps"]:
+            if step["section"] != section:
+                section, outside = step["section"], set()
+            missing = {c for c in step["commands"]
+                       if c in reference and c not in listed}
+            if step["test"] is None:
+                outside |= missing
+            elif missing or outside:
+                excluded[step["test"]] = sorted(missing or outside)
+            else:
+                wanted.add(step["test"])
+        # A name that occurs twice is wanted if one of its tests is.
+        for test in wanted:
+            excluded.pop(test, None)
+        return excluded
+
+    def run_file(self, name, excluded, program, args):
+        """Run one file with the runner; (tests that passed, its output)."""
+        log_dir = os.path.join(WORK, "logs")
+        os.makedirs(log_dir, exist_ok=True)
+        place = os.path.join(log_dir, name.replace("/", "_"))
+        skip_path, save_path, out_path = (place + x for x in (
+            ".skip", ".passed.json", ".out"))
+        with open(skip_path, "w", encoding="latin1") as file:
+            file.write("\n".join(sorted(excluded)))
+        if os.path.exists(save_path):
+            os.unlink(save_path)
+        server = Server(*args, *self.args, program=program)
+        # How the runner brings the server back when a test has killed it.
+        restart = os.path.join(log_dir, "restart.sh")
+        with open(restart, "w", encoding="utf8") as file:
+            file.write("#!/bin/sh\n%s </dev/null >>%s 2>&1 &\necho $! >>%s\n" % (
+                shlex.join(server.command()), server.log_path, restart + ".pids"))
+        os.chmod(restart, 0o755)
+        env = dict(os.environ, PROFILE=self.profile, BASELINE=self.baseline_path,
+                   SAVE=save_path, LOGDIR=log_dir, RESTART=restart, STALL="150",
+                   EXTRA="--skipfile " + skip_path)
+        runner = next(r for r in RUNNERS if os.path.exists(r))
+        try:
+            with open(out_path, "wb") as out:
+                subprocess.run([runner, "127.0.0.1", str(server.port), SOURCE, name],
+                               stdin=subprocess.DEVNULL, stdout=out, stderr=out,
+                               env=env, check=False)
+        finally:
+            stop(server, restart + ".pids")
+        return set(load(save_path).get(name, [])), out_path
+
+    def dependents(self, name, excluded, wanted):
+        """The wanted tests that real Redis fails when the excluded are left
+        out; twice, so that nothing is left out because of an accident."""
+        known = load(self.dependents_path)
+        key = name + " " + hashlib.sha1("\n".join(sorted(excluded)).encode()).hexdigest()
+        if key not in known:
+            left = wanted
+            for _ in range(2):
+                if left:
+                    passed, _out = self.run_file(name, excluded, REDIS, REDIS_ARGS)
+                    left = left - passed
+            known[key] = sorted(left)
+            store(self.dependents_path, known)
+        return set(known[key])
 
 
-def run_file(name, excluded, baseline_path, program, extra):
-    """Run one file with the shared runner; the set of tests that passed."""
-    log_dir = os.path.join(WORK, "logs")
-    os.makedirs(log_dir, exist_ok=True)
-    skip_path = os.path.join(log_dir, name.replace("/", "_") + ".skip")
-    save_path = os.path.join(log_dir, name.replace("/", "_") + ".passed.json")
-    out_path = os.path.join(log_dir, name.replace("/", "_") + ".out")
-    with open(skip_path, "w", encoding="latin1") as file:
-        file.write("\n".join(sorted(excluded)))
-    if os.path.exists(save_path):
-        os.unlink(save_path)
-    server = Server(*extra, program=program)
-    # How the runner brings the server back when a test has killed it.
-    restart = os.path.join(log_dir, "restart.sh")
-    with open(restart, "w", encoding="utf8") as file:
-        file.write("#!/bin/sh\n%s </dev/null >>%s 2>&1 &\necho $! >>%s\n" % (
-            shlex.join(server.command()), server.log_path, restart + ".pids"))
-    os.chmod(restart, 0o755)
-    env = dict(os.environ, PROFILE="nodebug", BASELINE=baseline_path,
-               SAVE=save_path, LOGDIR=log_dir, RESTART=restart, STALL="150",
-               EXTRA="--skipfile " + skip_path)
-    try:
-        with open(out_path, "wb") as out:
-            subprocess.run(
-                [os.path.join(SHARED, "tools", "run_redis_suite.sh"),
-                 "127.0.0.1", str(server.port), SOURCE, name],
-                stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=env, check=False)
-    finally:
-        stop(server, restart + ".pids")
-    if not os.path.exists(save_path):
-        return set(), out_path
-    with open(save_path, encoding="utf8") as file:
-        return set(json.load(file).get(name, [])), out_path
-
-
-def dependents(name, excluded, wanted, baseline_path):
-    """The wanted tests that real Redis fails when the excluded are left out;
-    twice, so that nothing is left out because of an accident."""
-    path = os.path.join(WORK, "dependents.json")
-    known = {}
-    if os.path.exists(path):
-        with open(path, encoding="utf8") as file:
-            known = json.load(file)
-    key = name + " " + hashlib.sha1("\n".join(sorted(excluded)).encode()).hexdigest()
-    if key not in known:
-        left = wanted
-        for _ in range(2):
-            if left:
-                passed, _out = run_file(name, excluded, baseline_path, REDIS,
-                                        ["--save", "", "--loglevel", "warning"])
-                left = left - passed
-        known[key] = sorted(left)
-        with open(path, "w", encoding="utf8") as file:
-            json.dump(known, file, indent=1, sort_keys=True)
-    return set(known[key])
+def list_files():
+    """All files that the suite runs by itself."""
+    with open(os.path.join(SOURCE, "tests", "test_helper.tcl"), encoding="utf8") as file:
+        names = re.search(r"set ::all_tests \{(.*?)\}", file.read(), re.S).group(1)
+    return [name for name in names.split() if name.startswith("unit/")
+            or name == "integration/redis-cli"]
 
 
 def stop(server, pids_path):
@@ -197,9 +229,39 @@ def explain(out_path, failed):
         print(line[:300])
 
 
+def score(suite, name, wanted, listed, options):
+    """Run one file; (passed, failed, excluded)."""
+    start = time.monotonic()
+    names = set(wanted)
+    excluded = suite.excluded(name, listed)
+    wanted = names - set(excluded)
+    dependent = set()
+    if excluded and wanted:
+        dependent = suite.dependents(name, excluded, wanted)
+        wanted -= dependent
+    passed, out_path = set(), None
+    if wanted:
+        # The dependent tests run, too, as they did on real Redis.
+        passed, out_path = suite.run_file(name, excluded, options.program,
+                                          shlex.split(options.server_args))
+    failed = wanted - passed
+    row = (len(wanted) - len(failed), len(failed), len(names - wanted))
+    print("%-32s %6d %6d %8d %6.1f" % ((name,) + row + (time.monotonic() - start,)),
+          flush=True)
+    if failed:
+        explain(out_path, failed)
+    for test in dependent:
+        excluded[test] = ["what an excluded test leaves behind"]
+    if options.show_excluded:
+        for test, missing in sorted(excluded.items()):
+            print("    excluded: %s (%s)" % (test, ", ".join(missing)))
+    return row
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("files", nargs="*")
+    parser.add_argument("--profile", choices=sorted(TAGS), default="nodebug")
     parser.add_argument("--record", action="store_true",
                         help="only record the commands of the tests")
     parser.add_argument("--program", default=None, help="the server to test")
@@ -207,49 +269,26 @@ def main():
     parser.add_argument("--show-excluded", action="store_true")
     options = parser.parse_args()
     os.makedirs(WORK, exist_ok=True)
-    baseline_path = os.path.join(SHARED, "compat", "redis7015_nodebug.json")
-    with open(baseline_path, encoding="utf8") as file:
-        baseline = json.load(file)
+    suite = Suite(options.profile)
+    baseline = suite.baseline(options.files)
     files = options.files or [f for f in baseline if baseline[f]]
-    known = record(files)
+    suite.record(files)
     if options.record:
         return 0
-    extra = shlex.split(options.server_args)
-    with Server(*extra, program=options.program) as server:
+    args = shlex.split(options.server_args) + suite.args
+    with Server(*args, program=options.program) as server:
         listed, _ = listed_commands(server)
-    reference = set(known["names"])
     print("%-32s %6s %6s %8s %6s" % ("file", "passed", "failed", "excluded", "sec"))
-    totals = [0, 0, 0]
+    totals = (0, 0, 0)
     for name in files:
-        if name not in known["files"]:
-            continue
-        start = time.monotonic()
-        excluded, _ = excluded_tests(known["files"][name], reference, listed)
-        names = set(baseline.get(name, []))
-        wanted = names - set(excluded)
-        dependent = set()
-        if excluded and wanted:
-            dependent = dependents(name, excluded, wanted, baseline_path)
-            wanted -= dependent
-        passed, out_path = set(), None
-        if wanted:
-            # The dependent tests run, too, as they did on real Redis.
-            passed, out_path = run_file(name, excluded, baseline_path,
-                                        options.program, extra)
-        for test in dependent:
-            excluded[test] = ["what an excluded test leaves behind"]
-        failed = wanted - passed
-        row = [len(wanted) - len(failed), len(failed), len(names - wanted)]
-        totals = [a + b for a, b in zip(totals, row)]
-        print("%-32s %6d %6d %8d %6.1f" % (
-            (name,) + tuple(row) + (time.monotonic() - start,)), flush=True)
-        if failed:
-            explain(out_path, failed)
-        if options.show_excluded:
-            for test, missing in sorted(excluded.items()):
-                print("    excluded: %s (%s)" % (test, ", ".join(missing)))
-    print("%-32s %6d %6d %8d" % (("all",) + tuple(totals)))
-    print("%d passed, %d failed" % (totals[0], totals[1]))
+        if name in suite.known["files"]:
+            row = score(suite, name, baseline.get(name, []), listed, options)
+            totals = tuple(map(sum, zip(totals, row)))
+        elif baseline.get(name):
+            print("%-32s could not be recorded" % name)
+            totals = (totals[0], totals[1] + 1, totals[2])
+    print("%-32s %6d %6d %8d" % (("all",) + totals))
+    print("%d passed, %d failed" % totals[:2])
     return 1 if totals[1] else 0
 
 

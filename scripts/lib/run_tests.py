@@ -20,6 +20,9 @@ LOGS = os.path.join(ROOT, "build", "test-logs")
 COUNTS = re.compile(r"^(?:\w+: ?)?(\d+) passed, (\d+) failed(?:, (\d+) skipped)?$", re.M)
 TAIL_LINES = 60
 FUZZ_SECONDS = 8
+SUITE_FILES = ["unit/" + name for name in (
+    "type/string", "type/incr", "keyspace", "expire", "multi", "bitops",
+    "bitfield", "scan", "protocol")]
 
 PARTS = []
 
@@ -257,6 +260,16 @@ def integration():
         name = os.path.basename(script)[:-3]
         result = add(result, count(*run(name, ["python3", script], 300)))
     return result
+
+
+@part("redis-suite", 120)
+def redis_suite():
+    """A part of Redis's own suite (scripts/redis-suite runs all of it)."""
+    code, output = run("redis-suite", ["scripts/redis-suite"] + SUITE_FILES, 600)
+    if code == 3:
+        print("   the suite could not be fetched")
+        return (0, 0, 1)
+    return count(code, output)
 
 
 @part("kill9", 60)

@@ -29,7 +29,7 @@ from wdbtest import Client, ReplyError
 
 READ_SIZE = 1 << 18
 ARGUMENTS_MAX = 8  # of a request that are looked at
-VERSION = 2        # of the recordings
+VERSION = 3        # of the recordings
 MARKER = b"### Starting test "
 
 
@@ -378,6 +378,10 @@ class Recorder:
                 self.forget(self.worker)
             self.poll.close()
         return bool(self.reports) and self.reports[-1][0] == "done"
+
+    def passed(self):
+        """The names of the tests that passed."""
+        return sorted({data for status, data in self.reports if status == "ok"})
 
     def result(self):
         steps = [s for s in self.steps if s["test"] or s["commands"]]
