@@ -297,6 +297,10 @@ void wdb_cmd_bgrewriteaof(struct wdb_call *call)
     struct wdb_background_save *save = context->save;
     struct wdb_store_stats stats;
     wdb_store_stats(wdb_db_store(context->db), &stats);
+    if (stats.merge_paused) {
+        wdb_call_error(call, "ERR merges are held by store-merge no");
+        return;
+    }
     pthread_mutex_lock(&save->lock);
     bool free_turn = !save->merge_claimed && !stats.merge_running;
     if (free_turn) {

@@ -196,5 +196,7 @@ TEST(bgrewriteaof)
     CHECK(stats_now().merge_last_ok);
     CHECK_EQ(stats_now().merge_count, 1);
     CHECK_REPLY(client, "GET a", "$1 1");
+    CHECK_REPLY(client, "CONFIG SET store-merge no ; BGREWRITEAOF",
+                "+OK | -ERR merges are held by store-merge no");
     end();
 }
