@@ -305,26 +305,18 @@ void wdb_connection_reap(struct wdb_connection *connection)
     if (!connection->closed || parked) {
         return;
     }
-    struct wdb_worker *worker = connection->worker;
-    wdb_executor_remove(worker->executor, session);
+    wdb_executor_remove(connection->worker->executor, session);
     wdb_list_remove(&connection->node);
     wdb_list_remove(&connection->send_node);
     wdb_session_free(session);
     free(connection);
-    if (WDB_UNLIKELY(worker->phase_reached == WDB_PHASE_END)) {
-        wdb_worker_wake(worker); /* it may have been the last one */
-    }
 }
 
 static void on_closed(uv_handle_t *handle)
 {
     struct wdb_connection *connection = handle->data;
-    struct wdb_worker *worker = connection->worker;
     connection->closed = true;
     wdb_connection_reap(connection);
-    if (worker->phase_reached == WDB_PHASE_END) {
-        wdb_worker_wake(worker); /* it waits for the last of them to be gone */
-    }
 }
 
 void wdb_connection_close(struct wdb_connection *connection)

@@ -41,10 +41,18 @@ static void on_durable(void *context, uint64_t index)
 {
     struct wdb_server *server = context;
     (void)index;
-    struct wdb_net *net = atomic_load(&server->net);
-    if (net != NULL) {
-        wdb_net_wake_gated(net);
+    pthread_mutex_lock(&server->net_lock);
+    if (server->net != NULL) {
+        wdb_net_wake_gated(server->net);
     }
+    pthread_mutex_unlock(&server->net_lock);
+}
+
+static void set_net(struct wdb_server *server, struct wdb_net *net)
+{
+    pthread_mutex_lock(&server->net_lock);
+    server->net = net;
+    pthread_mutex_unlock(&server->net_lock);
 }
 
 /* Nothing can be written any more: the rule is to stop, and to say why. */
@@ -120,8 +128,8 @@ static int on_apply(void *argument, enum wdb_config_id id, char *error,
                  "number of clients");
         return WALKERDB_EINVALID;
     }
-    if (id == WDB_CONFIG_PORT && wdb_net_change_port(atomic_load(&server->net),
-                                                     error, error_size) != 0) {
+    if (id == WDB_CONFIG_PORT &&
+        wdb_net_change_port(server->net, error, error_size) != 0) {
         return WALKERDB_EINVALID;
     }
     if (id == WDB_CONFIG_LOGLEVEL) {
@@ -234,7 +242,7 @@ static int start_net(struct wdb_server *server, uint32_t worker_count,
     if (code != 0) {
         return fail(message_out, code, "can't start", walkerdb_strerror(code));
     }
-    atomic_store(&server->net, net);
+    set_net(server, net);
     code = wdb_net_listen(net, message_out);
     if (code != 0) {
         return code;
@@ -285,6 +293,7 @@ int wdb_server_start(struct wdb_server *server, char **message_out)
 {
     uint32_t worker_count = wdb_net_worker_count(server->config);
     *message_out = NULL;
+    pthread_mutex_init(&server->net_lock, NULL);
     int code = refuse_cluster(server, message_out);
     if (code != 0) {
         return code;
@@ -328,7 +337,7 @@ static void release_context(struct wdb_server *server)
 void wdb_server_release(struct wdb_server *server)
 {
     struct wdb_context *context = &server->context;
-    struct wdb_net *net = atomic_load(&server->net);
+    struct wdb_net *net = server->net;
     atomic_store(&context->stopping, true);
     if (net != NULL) {
         wdb_backup_stop(context);
@@ -338,7 +347,7 @@ void wdb_server_release(struct wdb_server *server)
     /* The log's thread may still wake the workers until it has ended. */
     struct wdb_db *db = context->db;
     if (net != NULL) {
-        atomic_store(&server->net, NULL);
+        set_net(server, NULL);
         wdb_net_free(net);
     }
     if (db != NULL) {
@@ -348,6 +357,7 @@ void wdb_server_release(struct wdb_server *server)
                          "walkerdb is now ready to exit, bye bye...");
     }
     release_context(server);
+    pthread_mutex_destroy(&server->net_lock);
     if (server->pidfile[0] != '\0') {
         unlink(server->pidfile);
     }

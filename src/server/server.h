@@ -22,7 +22,8 @@ struct wdb_server {
     char pidfile[WDB_PATH_SIZE_MAX]; /* "" if none was written */
     struct wdb_context context;
     bool has_context;
-    _Atomic(struct wdb_net *) net; /* the log's thread looks at it */
+    pthread_mutex_t net_lock; /* the log's thread looks at net */
+    struct wdb_net *net;
     uv_loop_t loop;
     bool has_loop;
     uv_signal_t signals[3];

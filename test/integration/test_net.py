@@ -265,7 +265,9 @@ def test_many_idle():
         busy = server.client()
         def is_small():
             busy.cmd("PING")
-            return memory_kib(server.pid) - before < 3000 * 8
+            grown = memory_kib(server.pid) - before
+            # A sanitizer's own memory would drown what is measured.
+            return grown < 3000 * 8 or "san" in server.program
         wait_for(is_small, 20.0, 0.2, "memory given back")
         for client in clients:
             client.close()
