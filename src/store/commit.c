@@ -1,10 +1,11 @@
 /*
  * commit.c - stages batches, appends them to the log, makes them final.
  *
- * Every batch goes the same way. First its records are applied at staged
- * positions: whatever can fail for want of memory fails here, and is undone.
- * Then it is appended, which may still fail and be undone. Then the staged
- * positions are replaced by those in the log, which cannot fail.
+ * First the records of a batch are applied at staged positions: whatever can
+ * fail for want of memory fails here, and is undone. Then the batch is
+ * appended, which may still fail and be undone. Then the staged positions are
+ * replaced by those in the log, which cannot fail. A batch of one plain record
+ * takes a shorter way.
  */
 #include <sched.h>
 #include <stdlib.h>
@@ -122,13 +123,6 @@ void wdb_store_rollback(struct wdb_store *store, struct wdb_batch *batch)
 /* --- the end ---------------------------------------------------------------
  */
 
-static void write_to(struct wdb_store *store, uint64_t hash, uint64_t index)
-{
-    struct wdb_stripe *stripe =
-        &store->stripes[wdb_stripe_of(hash, store->stripe_count)];
-    atomic_store_explicit(&stripe->last_write, index, memory_order_relaxed);
-}
-
 /* The keydir says `position` instead of `staged`, unless a later record of the
  * batch took the key: then this one is garbage already. */
 static void move_key(struct wdb_store *store, const struct wdb_record *record,
@@ -167,6 +161,8 @@ static void finish_item(struct wdb_store *store, struct wdb_batch *batch,
     undo->position = place->position + item->offset / 8;
     struct wdb_record record;
     decode_item(batch, item, &record);
+    wdb_store_account_kind(store, record.kind, undo->position,
+                           (uint64_t)item->size * 8);
     switch (record.kind) {
     case WDB_RECORD_PUT:
         move_key(store, &record, item->hash, staged, undo);
@@ -176,10 +172,10 @@ static void finish_item(struct wdb_store *store, struct wdb_batch *batch,
             wdb_store_account(store, undo->old.position,
                               (int64_t)undo->old.record_size);
         }
-        write_to(store, item->hash, place->index);
+        wdb_store_note_write(store, item->hash, place->index);
         break;
     case WDB_RECORD_EXPIRE:
-        write_to(store, item->hash, place->index);
+        wdb_store_note_write(store, item->hash, place->index);
         break;
     case WDB_RECORD_DATABASES:
         if (wdb_databases_move(store, staged, undo->position,
@@ -196,7 +192,7 @@ static void finish_item(struct wdb_store *store, struct wdb_batch *batch,
                 wdb_store_account(store, undo->old.position,
                                   (int64_t)undo->old.record_size);
             }
-            write_to(store, undo->hash, place->index);
+            wdb_store_note_write(store, undo->hash, place->index);
         }
         break;
     }
@@ -263,10 +259,106 @@ static int append(struct wdb_store *store, struct wdb_batch *batch,
                           batch->count, batch->reserve, place);
 }
 
+/* --- one plain record ------------------------------------------------------
+ */
+
+/* Longer keys take the usual way: the reserve may be too small for them. */
+#define PLAIN_KEY_SIZE_MAX 1024
+
+/*
+ * Most batches are one put or delete of a string. It needs no staged position
+ * if its keydir entry can be made after the append: the only failure left is
+ * want of memory, and for that there is the reserve.
+ */
+static bool is_plain(const struct wdb_store *store,
+                     const struct wdb_batch *batch)
+{
+    if (batch->count != 1 || batch->applied != 0 ||
+        store->options.log.manual_commit || store->ordered != NULL ||
+        __atomic_load_n(&store->reserve, __ATOMIC_RELAXED) == NULL) {
+        return false;
+    }
+    struct wdb_record_header header;
+    memcpy(&header, batch->records.data, sizeof(header));
+    return (header.kind == WDB_RECORD_PUT ||
+            header.kind == WDB_RECORD_DELETE) &&
+           header.flags == 0 && header.key_size <= PLAIN_KEY_SIZE_MAX;
+}
+
+/* The keydir's part of a plain record that is in the log. */
+static void apply_plain(struct wdb_store *store, struct wdb_keydir *keydir,
+                        const struct wdb_record *record,
+                        const struct wdb_item *item, struct wdb_undo *undo)
+{
+    if (record->kind == WDB_RECORD_DELETE) {
+        undo->existed =
+            keydir != NULL &&
+            wdb_keydir_delete(keydir, undo->hash, record->key, &undo->old);
+    } else if (WDB_UNLIKELY(wdb_keydir_put(keydir, undo->hash, record->key,
+                                           item, &undo->old,
+                                           &undo->existed) != 0)) {
+        undo->existed =
+            wdb_keydir_get(keydir, undo->hash, record->key, &undo->old);
+        wdb_undo_restore(store, keydir, undo->hash, record->key, item);
+    }
+    if (!undo->existed) {
+        return;
+    }
+    wdb_store_account(store, undo->old.position,
+                      (int64_t)undo->old.record_size);
+    if (WDB_UNLIKELY((undo->old.flags & WDB_ITEM_OBJECT) != 0)) {
+        struct wdb_object *object =
+            wdb_object_of_key(store, record->database, undo->hash, record->key);
+        wdb_object_drop(store, object, undo);
+        wdb_object_settle(store, undo);
+    }
+}
+
+static int commit_plain(struct wdb_store *store, struct wdb_batch *batch,
+                        uint64_t *index_out)
+{
+    struct wdb_record record;
+    struct wdb_log_place place;
+    struct wdb_keydir *keydir;
+    decode_item(batch, &batch->items[0], &record);
+    struct wdb_undo undo = {.hash = batch->items[0].hash};
+    wdb_stripe_check_held(store, undo.hash);
+    int rc = 0;
+    if (record.kind == WDB_RECORD_PUT) {
+        rc = wdb_databases_make(store, record.database, &keydir);
+    } else {
+        keydir = wdb_store_keydir(store, record.database);
+    }
+    if (rc == 0) {
+        rc = append(store, batch, &place);
+    }
+    if (rc != 0) {
+        return rc;
+    }
+    const struct wdb_item item = {
+        .position = place.position,
+        .record_size = (uint64_t)batch->items[0].size * 8,
+        .flags = (uint8_t)((record.type & 0xf) << WDB_ITEM_TYPE_SHIFT),
+    };
+    apply_plain(store, keydir, &record, &item, &undo);
+    if (record.kind == WDB_RECORD_DELETE) {
+        wdb_store_account_kind(store, record.kind, place.position,
+                               item.record_size);
+    }
+    wdb_store_touch(store, WDB_TOUCH_KEY, record.database, undo.hash,
+                    record.key);
+    wdb_store_note_write(store, undo.hash, place.index);
+    *index_out = place.index;
+    return 0;
+}
+
 int wdb_store_commit(struct wdb_store *store, struct wdb_batch *batch,
                      uint64_t *index_out)
 {
     wdb_assert(batch->count > 0);
+    if (is_plain(store, batch)) {
+        return commit_plain(store, batch, index_out);
+    }
     struct wdb_log_place place;
     int rc = apply_new(store, batch);
     if (rc == 0) {
@@ -290,91 +382,4 @@ int wdb_store_commit(struct wdb_store *store, struct wdb_batch *batch,
     drop_context(store, batch);
     *index_out = place.index;
     return 0;
-}
-
-/* --- followers -------------------------------------------------------------
- */
-
-struct entry_apply {
-    struct wdb_store *store;
-    struct wdb_undo_block *block;
-    uint64_t index;
-};
-
-static int apply_logged(struct entry_apply *apply,
-                        const struct wdb_record *record, wdb_position position,
-                        uint64_t size)
-{
-    struct wdb_store *store = apply->store;
-    const uint64_t hash = wdb_store_hash(store, record->key);
-    int rc = wdb_undo_reserve(&apply->block);
-    if (rc != 0) {
-        return rc;
-    }
-    struct wdb_undo *undo = &apply->block->items[apply->block->count];
-    rc = wdb_store_apply(store, record, position, size, hash, undo);
-    if (rc != 0) {
-        return rc;
-    }
-    apply->block->count++;
-    const bool is_element = record->kind == WDB_RECORD_ELEMENT_PUT ||
-                            record->kind == WDB_RECORD_ELEMENT_DELETE;
-    if (undo->existed && record->kind != WDB_RECORD_EXPIRE) {
-        wdb_store_account(store, undo->old.position,
-                          (int64_t)undo->old.record_size);
-    }
-    if (record->kind == WDB_RECORD_DATABASES) {
-        atomic_store(&store->databases.index, apply->index);
-    } else if (!is_element || undo->applied) {
-        write_to(store, undo->hash, apply->index);
-    }
-    return 0;
-}
-
-static void revert_applied(struct entry_apply *apply)
-{
-    while (apply->block != NULL && apply->block->count > 0) {
-        struct wdb_undo *undo = &apply->block->items[--apply->block->count];
-        wdb_undo_revert_logged(apply->store, undo);
-    }
-}
-
-int wdb_store_apply_entry(struct wdb_store *store, uint64_t index)
-{
-    struct wdb_entry_header entry;
-    const uint8_t *payload;
-    struct wdb_segment *segment;
-    int rc = wdb_log_entry(store->log, index, &entry, &payload, &segment);
-    if (rc != 0) {
-        return rc;
-    }
-    struct entry_apply apply = {.store = store, .index = index};
-    wdb_store_lock_all(store);
-    uint64_t offset = 0;
-    while (rc == 0 && entry.type == WDB_ENTRY_COMMAND &&
-           offset < entry.payload_size) {
-        struct wdb_record record;
-        uint64_t size;
-        rc = wdb_record_decode(payload + offset, entry.payload_size - offset,
-                               true, &record, &size);
-        if (rc == 0) {
-            const wdb_position position =
-                wdb_position_make(segment->slot,
-                                  (uint64_t)(payload - segment->map) + offset);
-            rc = apply_logged(&apply, &record, position, size);
-            offset += size;
-        }
-    }
-    if (rc != 0) {
-        revert_applied(&apply);
-        free(apply.block);
-    } else if (apply.block != NULL) {
-        wdb_undo_keep(store, apply.block, index);
-    }
-    wdb_store_unlock_all(store);
-    wdb_segment_drop(segment);
-    if (rc == 0 && index <= wdb_log_committed(store->log)) {
-        wdb_store_set_committed(store, wdb_log_committed(store->log));
-    }
-    return rc;
 }

@@ -126,7 +126,7 @@ int wdb_store_open(const struct wdb_store_options *options,
     }
     rc = options->ordered ? wdb_ordered_new(&store->ordered) : 0;
     if (rc == 0) {
-        rc = wdb_store_load(store);
+        rc = wdb_store_load(store, message_out);
     }
     if (rc == 0) {
         rc = wdb_merge_new(store);
@@ -191,6 +191,21 @@ void wdb_store_account(struct wdb_store *store, wdb_position position,
         wdb_log_segment(store->log, wdb_position_slot(position));
     if (WDB_LIKELY(segment != NULL)) {
         atomic_fetch_add_explicit(&segment->bytes_dead, (uint64_t)size,
+                                  memory_order_relaxed);
+    }
+}
+
+void wdb_store_account_kind(struct wdb_store *store, enum wdb_record_kind kind,
+                            wdb_position position, uint64_t size)
+{
+    struct wdb_segment *segment =
+        wdb_log_segment(store->log, wdb_position_slot(position));
+    wdb_assert(segment != NULL);
+    if (kind == WDB_RECORD_DELETE || kind == WDB_RECORD_ELEMENT_DELETE) {
+        atomic_fetch_add_explicit(&segment->bytes_tombstone, size,
+                                  memory_order_relaxed);
+    } else if (kind == WDB_RECORD_EXPIRE) {
+        atomic_fetch_add_explicit(&segment->bytes_dead, size,
                                   memory_order_relaxed);
     }
 }

@@ -118,6 +118,20 @@ void wdb_store_wake(struct wdb_store *store);
 void wdb_store_account(struct wdb_store *store, wdb_position position,
                        int64_t size);
 
+/* The same for a record that is garbage, or will be, by what it is: a tombstone,
+ * an expiry in a log segment. */
+void wdb_store_account_kind(struct wdb_store *store, enum wdb_record_kind kind,
+                            wdb_position position, uint64_t size);
+
+/* Something of the stripe of this hash (held) was written by that entry. */
+static inline void wdb_store_note_write(struct wdb_store *store, uint64_t hash,
+                                        uint64_t index)
+{
+    struct wdb_stripe *stripe =
+        &store->stripes[wdb_stripe_of(hash, store->stripe_count)];
+    atomic_store_explicit(&stripe->last_write, index, memory_order_relaxed);
+}
+
 /*
  * Apply one record that lies at `position` (the only way in which anything
  * changes). *undo is filled in for wdb_undo_revert. The stripe of the key
@@ -129,7 +143,8 @@ WDB_MUST_CHECK int wdb_store_apply(struct wdb_store *store,
                                    wdb_position position, uint64_t size,
                                    uint64_t hash, struct wdb_undo *undo);
 
-/* Rebuild everything from the log (load.c): one caller, before any other. */
-WDB_MUST_CHECK int wdb_store_load(struct wdb_store *store);
+/* Rebuild everything from the log (load.c): one caller, before any other.
+ * *message_out (may be NULL) as in wdb_store_open. */
+WDB_MUST_CHECK int wdb_store_load(struct wdb_store *store, char **message_out);
 
 #endif
