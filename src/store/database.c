@@ -302,12 +302,20 @@ bool wdb_databases_move(struct wdb_store *store, wdb_position from,
 /* --- the graveyard ---------------------------------------------------------
  */
 
+struct burial {
+    struct wdb_store *store;
+    uint32_t database;
+};
+
 static void count_garbage(void *context, struct wdb_slice key, uint64_t hash,
                           const struct wdb_item *item)
 {
-    (void)key;
-    (void)hash;
-    wdb_store_account(context, item->position, (int64_t)item->record_size);
+    const struct burial *burial = context;
+    wdb_store_account(burial->store, item->position,
+                      (int64_t)item->record_size);
+    if (WDB_UNLIKELY((item->flags & WDB_ITEM_OBJECT) != 0)) {
+        wdb_object_forget(burial->store, burial->database, hash, key);
+    }
 }
 
 /* Count the garbage of some buckets; false when all is counted. */
@@ -321,11 +329,12 @@ static bool count_step(struct wdb_store *store, struct wdb_mapping *mapping)
         return false;
     }
     struct wdb_epoch *epoch = wdb_log_epoch(store->log);
+    struct burial burial = {store, mapping->ids[mapping->counting]};
     const int slot = wdb_epoch_enter(epoch);
     for (int i = 0; i < BURY_STEP_COUNT; i++) {
         mapping->cursor =
             wdb_keydir_scan(mapping->keydirs[mapping->counting],
-                            mapping->cursor, count_garbage, store);
+                            mapping->cursor, count_garbage, &burial);
         if (mapping->cursor == 0) {
             mapping->counting++;
             break;

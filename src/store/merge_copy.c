@@ -79,7 +79,8 @@ static bool element_is_live(const struct wdb_merge *merge,
     struct wdb_store *store = merge->store;
     const struct wdb_object *object =
         wdb_registry_find(store, record->object_id);
-    if (object == NULL || !object->attached) {
+    if (object == NULL || !object->attached ||
+        !wdb_databases_mapped(store, object->name->database)) {
         return false;
     }
     struct wdb_item item;

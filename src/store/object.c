@@ -310,6 +310,21 @@ void wdb_object_settle(struct wdb_store *store, struct wdb_undo *undo)
     }
 }
 
+void wdb_object_forget(struct wdb_store *store, uint32_t database,
+                       uint64_t hash, struct wdb_slice key)
+{
+    const uint32_t stripe = wdb_stripe_of(hash, store->stripe_count);
+    wdb_store_lock_one(store, stripe);
+    struct wdb_object *object = wdb_object_of_key(store, database, hash, key);
+    if (object != NULL) {
+        unlink_key(store, object);
+        if (object->drops == 0) {
+            bury(store, object);
+        }
+    }
+    wdb_store_unlock_one(store, stripe);
+}
+
 /* --- elements --------------------------------------------------------------
  */
 

@@ -93,6 +93,10 @@ void wdb_object_detach_undo(struct wdb_store *store, struct wdb_undo *undo,
 void wdb_object_drop(struct wdb_store *store, struct wdb_object *object,
                      struct wdb_undo *undo);
 void wdb_object_drop_undo(struct wdb_store *store, struct wdb_undo *undo);
+/* The key's whole database is gone for good (graveyard): so is the object that
+ * it headed, if it still does. Takes the stripe itself. */
+void wdb_object_forget(struct wdb_store *store, uint32_t database,
+                       uint64_t hash, struct wdb_slice key);
 /* undo->object and undo->name are not needed any more. */
 void wdb_object_settle(struct wdb_store *store, struct wdb_undo *undo);
 
