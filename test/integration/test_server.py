@@ -2,6 +2,7 @@
 """test_server.py - the program: command line, files, signals, the service."""
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -11,7 +12,8 @@ import tempfile
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
-from wdbtest import BIN, Client, Server, check, check_eq, free_port, main, wait_for
+from wdbtest import (BIN, ROOT, Client, Server, check, check_eq, free_port,
+                     main, wait_for)
 
 PROGRAM = os.path.join(BIN, "walkerdb")
 
@@ -237,6 +239,28 @@ def test_maxclients_lowered():
         if value != 100000:
             check(value < 5000)
             check("maxclients" in server.log())
+
+
+def test_man_page_is_complete():
+    """walkerdb.conf(5) tells of every setting, with its default."""
+    page = os.path.join(ROOT, "doc", "man", "walkerdb.conf.5")
+    text = open(page, encoding="utf8").read().replace("\\-", "-")
+    with Server() as server:
+        reply = server.cmd("CONFIG", "GET", "*")
+        for name, value in zip(reply[::2], reply[1::2]):
+            name, value = name.decode(), value.decode()
+            check(re.search(r"[\s\"]%s[\s\"]" % re.escape(name), text), name)
+            told = re.search(r'^\.BI "%s [^\n]*\n[^\n]*\nDefault:\n\.BR "([^"]*)"'
+                             % re.escape(name), text, re.M)
+            if told and name not in ("port", "dir"):
+                check_eq(size(told.group(1)), size(value), name)
+
+
+def size(text):
+    match = re.fullmatch(r"(\d+)([mg])b", text)
+    if not match:
+        return text
+    return str(int(match.group(1)) << (20 if match.group(2) == "m" else 30))
 
 
 def test_crash_report():
