@@ -8,6 +8,8 @@
 #include <unistd.h>
 
 #include "cmd/backup.h"
+#include "sim/sim_env.h"
+#include "walkerdb.h"
 
 static struct cmd_world *world;
 static struct cmd_client *client;
@@ -199,4 +201,82 @@ TEST(bgrewriteaof)
     CHECK_REPLY(client, "CONFIG SET store-merge no ; BGREWRITEAOF",
                 "+OK | -ERR merges are held by store-merge no");
     end();
+}
+
+/* --- each file operation fails once ------------------------------------------------ */
+
+/* Names of backups in the simulated directory that are whole. */
+struct found {
+    int whole, partial;
+    char last[256];
+};
+
+static int note_backup(void *context, const char *name)
+{
+    struct found *found = context;
+    if (strstr(name, ".partial") != NULL) {
+        found->partial++;
+        return 0;
+    }
+    found->whole++;
+    if (strcmp(name, found->last) > 0) {
+        snprintf(found->last, sizeof(found->last), "%s", name);
+    }
+    return 0;
+}
+
+static struct found find_backups(struct wdb_env *env)
+{
+    struct found found = {0};
+    CHECK_EQ(env->ops->list(env, "db/backups", note_backup, &found), 0);
+    return found;
+}
+
+/* SAVE with the nth operation failing. False: there was no nth. */
+static bool save_with_fault(uint64_t n)
+{
+    struct sim_disk *disk = sim_disk_new();
+    struct sim_env *sim = sim_env_new(disk, n, NULL);
+    struct wdb_env *env = sim_env_base(sim);
+    const struct cmd_world_options options = {.env = env};
+    world = cmd_world_new("db", &options);
+    client = cmd_client_new(world);
+    cmd_world_set(world, "store-backup-keep", "2");
+    CHECK_REPLY(client, "SET a 1", "+OK");
+    for (int i = 0; i < 2; i++) {
+        sim_env_advance_ms(sim, 5);
+        CHECK_REPLY(client, "SAVE", "+OK");
+    }
+    CHECK_REPLY(client, "SET a 2", "+OK");
+    sim_env_advance_ms(sim, 5);
+    sim_env_fail(sim, (struct sim_fault){
+                          .op = SIM_OP_ANY, .nth = n, .error = WALKERDB_EIO});
+    const bool ok = strcmp(cmd_send(client, "SAVE"), "+OK") == 0;
+    const bool failed = sim_env_clear_faults(sim) > 0;
+    const struct found found = find_backups(env);
+    CHECK(found.whole >= 2 && found.whole <= 3 && found.partial <= 1);
+    CHECK_EQ(stats_now().last_ok, ok);
+    end();
+    char path[300];
+    snprintf(path, sizeof(path), "db/backups/%s", found.last);
+    struct cmd_world *copy = cmd_world_new(path, &options);
+    struct cmd_client *reader = cmd_client_new(copy);
+    const char *value = cmd_send(reader, "GET a");
+    CHECK(strcmp(value, "$1 2") == 0 || (!ok && strcmp(value, "$1 1") == 0));
+    cmd_client_free(reader);
+    cmd_world_free(copy);
+    sim_env_free(sim);
+    sim_disk_free(disk);
+    return failed;
+}
+
+/* Whatever fails: the backups before stay, and what counts as one opens. */
+TEST(save_with_faults)
+{
+    uint64_t n = 1;
+    while (save_with_fault(n) && !test_has_failed()) {
+        n++;
+        REQUIRE(n < 1000);
+    }
+    CHECK(n > 20);
 }
