@@ -142,15 +142,13 @@ struct advice {
 
 static const struct advice advices[] = {
     {"command", "Look at SLOWLOG GET: it shows which commands took long. "
-                "Commands that walk many keys (KEYS, FLUSHALL inside of "
-                "pipelines, large MGET) hold up their worker; SCAN does not."},
+                "Commands over many keys (KEYS, a large MGET or DEL) "
+                "hold up the clients of their worker; SCAN does not."},
     {"fast-command", "Commands that should be fast were slow: the machine may "
                      "be short of processors or memory. Compare io-threads "
                      "with its cores, and look for swapping."},
     {"expire-cycle", "Many keys expire at the same time. Spread their expiry "
                      "times, or lower active-expire-effort."},
-    {"fsync", "The disk takes long to sync. Look at store_sync_usec in INFO "
-              "store; with appendfsync always every write waits for it."},
 };
 
 int wdb_latency_report(const struct wdb_latency *latency, uint64_t threshold_ms,
