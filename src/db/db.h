@@ -186,8 +186,8 @@ WDB_MUST_CHECK int wdb_watcher_add(struct wdb_watcher *watcher,
                                    const struct wdb_key *key);
 void wdb_watcher_clear(struct wdb_watcher *watcher); /* takes locks itself */
 bool wdb_watcher_touched(const struct wdb_watcher *watcher);
-/* A watched key is past its time by now (all their stripes held): to EXEC that
- * counts as touched. */
+/* A watched key is past its time by now and was not when it was watched (all
+ * their stripes held): to EXEC that counts as touched. */
 bool wdb_watcher_expired(const struct wdb_watcher *watcher,
                          const struct wdb_txn *txn);
 size_t wdb_watcher_count(const struct wdb_watcher *watcher);

@@ -5,7 +5,9 @@
  * list of its stripe, which is nearly always empty. A watch remembers the
  * database id behind its logical database, so that a flush or a swap, which
  * only changes the mapping, can be judged: it touches a watched key if the key
- * was there before or is there afterwards.
+ * was there before or is there afterwards. A key past its time is as good as
+ * not there, and its deletion no change, but one that expires while it is
+ * watched is touched by that.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -25,8 +27,7 @@ struct watch {
     uint32_t database;    /* logical number */
     uint32_t database_id; /* behind it now */
     uint32_t stripe;
-    bool ignore_touch; /* it was past its time when watched: the deletion that
-                          this staged is not somebody's write */
+    bool stale; /* past its time already when it was watched */
     size_t key_size;
     uint8_t key[];
 };
@@ -96,6 +97,33 @@ static void touch_mapping(struct wdb_db *db)
     table->mapping_judged = false;
 }
 
+enum state {
+    ABSENT,
+    STALE, /* past its time, but not deleted yet */
+    LIVE,
+};
+
+static enum state state_of(const struct wdb_db *db, uint32_t id,
+                           const struct watch *watch, uint64_t now_ms)
+{
+    struct wdb_item item;
+    if (!wdb_store_find(db->store, id, watch->hash,
+                        wdb_slice(watch->key, watch->key_size), &item)) {
+        return ABSENT;
+    }
+    return item.expiry_ms != 0 && item.expiry_ms <= now_ms ? STALE : LIVE;
+}
+
+/* The key was stale, or not there, and is now like this. */
+static void follow(struct watch *watch, enum state after)
+{
+    if (after == LIVE) {
+        flag(watch);
+    } else {
+        watch->stale = after == STALE;
+    }
+}
+
 void wdb_watch_touch(void *context, enum wdb_touch_kind kind, uint32_t database,
                      uint64_t hash, struct wdb_slice key)
 {
@@ -115,24 +143,19 @@ void wdb_watch_touch(void *context, enum wdb_touch_kind kind, uint32_t database,
         if (!watches_key(watch, database, hash, key)) {
             continue;
         }
-        if (watch->ignore_touch) {
-            watch->ignore_touch = false;
+        if (watch->stale) {
+            follow(watch,
+                   state_of(db, database, watch, wdb_log_time_ms(db->log)));
         } else {
             flag(watch);
         }
     }
 }
 
-static bool exists(struct wdb_db *db, uint32_t id, const struct watch *watch)
-{
-    struct wdb_item item;
-    return wdb_store_find(db->store, id, watch->hash,
-                          wdb_slice(watch->key, watch->key_size), &item);
-}
-
 void wdb_watch_judge(struct wdb_db *db, uint32_t bits, uint32_t a, uint32_t b)
 {
     struct wdb_watch_table *table = db->watches;
+    const uint64_t now_ms = wdb_log_time_ms(db->log);
     for (uint32_t s = 0; s < table->stripe_count; s++) {
         WDB_LIST_FOREACH(node, &table->stripes[s])
         {
@@ -141,9 +164,15 @@ void wdb_watch_judge(struct wdb_db *db, uint32_t bits, uint32_t a, uint32_t b)
             if ((bits & (UINT32_C(1) << watch->database)) == 0) {
                 continue;
             }
-            if (exists(db, wdb_store_database(db->store, a), watch) ||
-                exists(db, wdb_store_database(db->store, b), watch) ||
-                exists(db, watch->database_id, watch)) {
+            const uint32_t other = watch->database == a ? b : a;
+            const enum state after =
+                a == b ? ABSENT
+                       : state_of(db, wdb_store_database(db->store, other),
+                                  watch, now_ms);
+            if (watch->stale ||
+                state_of(db, watch->database_id, watch, now_ms) == ABSENT) {
+                follow(watch, after);
+            } else {
                 flag(watch);
             }
         }
@@ -206,21 +235,18 @@ int wdb_watcher_add(struct wdb_watcher *watcher, struct wdb_txn *txn,
     if (watch == NULL) {
         return WALKERDB_ENOMEM;
     }
-    struct wdb_item item;
-    uint64_t expired = txn->expired;
-    (void)wdb_db_find(txn, key, WDB_FIND_PEEK, &item);
     *watch = (struct watch){
         .watcher = watcher,
         .hash = key->hash,
         .database = txn->database,
         .database_id = id,
         .stripe = wdb_stripe_of(key->hash, db->watches->stripe_count),
-        .ignore_touch = txn->expired != expired,
         .key_size = key->name.size,
     };
     if (key->name.size > 0) {
         memcpy(watch->key, key->name.data, key->name.size);
     }
+    watch->stale = state_of(db, id, watch, txn->now_ms) == STALE;
     wdb_list_append(&db->watches->stripes[watch->stripe], &watch->stripe_node);
     wdb_list_append(&watcher->watches, &watch->watcher_node);
     watcher->count++;
@@ -255,10 +281,8 @@ bool wdb_watcher_expired(const struct wdb_watcher *watcher,
     {
         const struct watch *watch =
             WDB_LIST_ENTRY(node, struct watch, watcher_node);
-        struct wdb_item item;
-        if (wdb_store_find(watcher->db->store, watch->database_id, watch->hash,
-                           wdb_slice(watch->key, watch->key_size), &item) &&
-            item.expiry_ms != 0 && item.expiry_ms <= txn->now_ms) {
+        if (!watch->stale && state_of(watcher->db, watch->database_id, watch,
+                                      txn->now_ms) == STALE) {
             return true;
         }
     }
