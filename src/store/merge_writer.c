@@ -6,9 +6,8 @@
 #include "log/residency.h"
 
 #define ENTRY_SIZE ((uint64_t)256 << 10)
-/* What the copy of a record may need beyond the original: its sequence, and an
- * expiry that was folded in. */
-#define RECORD_GROWTH ((uint64_t)24)
+/* The smallest output, as a part of a segment's size. */
+#define OUTPUT_PART_MIN 16
 
 void wdb_merge_writer_init(struct wdb_merge_writer *writer,
                            struct wdb_store *store, uint64_t clean_index,
@@ -30,22 +29,35 @@ static struct wdb_segment *last_of(const struct wdb_merge_writer *writer)
     return writer->segments[writer->segment_count - 1];
 }
 
+/*
+ * Room for what is still to come, generously: small records grow by a half,
+ * and what is not used goes back. Less if there is less on the disk: then
+ * another output follows, perhaps.
+ */
+static uint64_t size_of_output(const struct wdb_merge_writer *writer,
+                               uint64_t least)
+{
+    const uint64_t segment_size = wdb_log_segment_size(writer->store->log);
+    uint64_t size = writer->size_left + writer->size_left / 2 + least;
+    if (size < segment_size / OUTPUT_PART_MIN) {
+        size = segment_size / OUTPUT_PART_MIN;
+    }
+    if (size > segment_size) {
+        size = segment_size;
+    }
+    if (size < least) {
+        size = least;
+    }
+    size = (size + 4095) / 4096 * 4096;
+    return size > writer->room ? writer->room / 4096 * 4096 : size;
+}
+
 /* A new output with room for an entry with `needed` bytes of records. */
 static int open_output(struct wdb_merge_writer *writer, uint64_t needed)
 {
     struct wdb_store *store = writer->store;
     const uint64_t overhead = WDB_SEGMENT_HEADER_SIZE + WDB_ENTRY_OVERHEAD;
-    uint64_t size = writer->size_left + writer->size_left / 8 + overhead;
-    if (size > wdb_log_segment_size(store->log)) {
-        size = wdb_log_segment_size(store->log);
-    }
-    if (size < needed + overhead) {
-        size = needed + overhead;
-    }
-    size = (size + 4095) / 4096 * 4096;
-    if (size > writer->room) {
-        size = writer->room / 4096 * 4096; /* and another one, perhaps */
-    }
+    const uint64_t size = size_of_output(writer, needed + overhead);
     if (size < needed + overhead) {
         return WALKERDB_ENOSPACE;
     }
