@@ -40,7 +40,7 @@
 
 #define DIR_NAME         "/db"
 #define BACKUPS_MAX      3
-#define STATES_OF_A_SEED 4000
+#define STATES_OF_A_SEED 10000
 
 struct backup {
     uint64_t index; /* what it holds at least; when it is done */
@@ -554,8 +554,8 @@ static bool run_seed(struct tally *t)
         .disk = disk,
         .seed = t->seed,
         .states_per_policy = 1 + (uint32_t)below(n, 2),
-        .op_first = 1 + below(n, 5),
-        .op_stride = 1 + below(n, 4),
+        .op_first = 1 + below(n, 16),
+        .op_stride = 3 + below(n, 16),
         .state_count_max = left < STATES_OF_A_SEED ? left : STATES_OF_A_SEED,
         .workload = workload,
         .check = check,

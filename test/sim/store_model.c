@@ -70,10 +70,15 @@ static void make_value(const struct store_model *model, uint32_t value,
                        struct wdb_buffer *out)
 {
     const size_t size = value_size(model, value);
-    const int rc = wdb_buffer_reserve(out, size + 1);
+    wdb_buffer_clear(out);
+    const int rc = wdb_buffer_reserve(out, size + 8);
     wdb_assert(rc == 0);
-    for (size_t i = 0; i < size; i++) {
-        out->data[i] = (uint8_t)(value >> (i % 4 * 8)) ^ (uint8_t)i;
+    /* The number again and again, each byte combined with its place. */
+    const uint64_t pattern = (uint64_t)value << 32 | value;
+    for (size_t i = 0; i < size; i += 8) {
+        const uint64_t place = UINT64_C(0x0101010101010101) * (i & 0xf8);
+        wdb_store64(out->data + i,
+                    pattern ^ (place + UINT64_C(0x0706050403020100)));
     }
     out->size = size;
 }
