@@ -126,10 +126,9 @@ static enum header_result read_header_slow(const uint8_t *data, size_t size,
 }
 
 /* The number between a type byte and the line end at data; size > 0. */
-static inline enum header_result read_header(const uint8_t *data, size_t size,
-                                             size_t line_max,
-                                             int64_t *value_out,
-                                             size_t *size_out)
+static enum header_result read_header(const uint8_t *data, size_t size,
+                                      size_t line_max, int64_t *value_out,
+                                      size_t *size_out)
 {
     if (WDB_LIKELY(size >= FAST_DIGITS + 3)) {
         unsigned digit = (unsigned)data[1] - '0';
@@ -153,9 +152,9 @@ static inline enum header_result read_header(const uint8_t *data, size_t size,
 
 /* --- multibulk -------------------------------------------------------------------------- */
 
-static enum wdb_parse_result check_argument_count(
-    struct wdb_parser *parser, const struct wdb_parser_limits *limits,
-    enum header_result header, int64_t count)
+static enum wdb_parse_result refuse_count(struct wdb_parser *parser,
+                                          enum header_result header,
+                                          int64_t count)
 {
     if (header == HEADER_TOO_LONG) {
         return fail(parser, "too big mbulk count string");
@@ -163,10 +162,7 @@ static enum wdb_parse_result check_argument_count(
     if (header == HEADER_BAD || count > WDB_PARSER_ARGUMENTS_MAX) {
         return fail(parser, "invalid multibulk length");
     }
-    if (count > limits->argument_count_max) {
-        return fail(parser, "unauthenticated multibulk length");
-    }
-    return WDB_PARSE_REQUEST;
+    return fail(parser, "unauthenticated multibulk length");
 }
 
 static enum wdb_parse_result refuse_bulk(struct wdb_parser *parser,
@@ -189,6 +185,28 @@ static enum wdb_parse_result refuse_bulk(struct wdb_parser *parser,
     return fail(parser, "unauthenticated bulk length");
 }
 
+/*
+ * The head of a short argument, "$N\r\n" or "$NN\r\n", which nearly all are;
+ * returns its size, 0 if it looks different. There are at least 5 bytes.
+ */
+static inline size_t read_short_header(const uint8_t *data, int64_t *size_out)
+{
+    unsigned first = (unsigned)data[1] - '0';
+    unsigned second = (unsigned)data[2] - '0';
+    if (WDB_UNLIKELY(data[0] != '$' || first > 9)) {
+        return 0;
+    }
+    if (data[2] == '\r') {
+        *size_out = first;
+        return 4;
+    }
+    if (WDB_LIKELY(data[3] == '\r' && second <= 9 && first != 0)) {
+        *size_out = first * 10 + second;
+        return 5;
+    }
+    return 0;
+}
+
 /* The loop over arguments; its state is in registers until it stops. */
 static enum wdb_parse_result next_arguments(
     struct wdb_parser *parser, const struct wdb_parser_limits *limits,
@@ -197,25 +215,32 @@ static enum wdb_parse_result next_arguments(
     size_t offset = parser->offset;
     int64_t remaining = parser->remaining;
     int64_t bulk_size = parser->bulk_size;
-    enum wdb_parse_result result = WDB_PARSE_INCOMPLETE;
+    const uint64_t bulk_size_max = limits->bulk_size_max;
     while (remaining > 0) {
-        if (bulk_size < 0) {
+        if (WDB_LIKELY(bulk_size < 0)) {
             size_t header_size = 0;
-            if (offset >= size) {
+            if (WDB_LIKELY(size - offset >= 5)) {
+                header_size = read_short_header(data + offset, &bulk_size);
+            } else if (offset == size) {
                 break;
             }
-            /* Redis looks for the line end before it looks at the type. */
-            enum header_result header =
-                read_header(data + offset, size - offset,
-                            limits->inline_size_max, &bulk_size, &header_size);
-            if (WDB_UNLIKELY(header == HEADER_INCOMPLETE)) {
-                break;
+            if (WDB_UNLIKELY(header_size == 0)) {
+                /* Redis looks for the line end before it looks at the type. */
+                enum header_result header =
+                    read_header(data + offset, size - offset,
+                                limits->inline_size_max, &bulk_size,
+                                &header_size);
+                if (header == HEADER_INCOMPLETE) {
+                    break;
+                }
+                if (data[offset] != '$' || header != HEADER_OK ||
+                    bulk_size < 0) {
+                    return refuse_bulk(parser, limits, header, data[offset],
+                                       bulk_size);
+                }
             }
-            if (WDB_UNLIKELY(data[offset] != '$' || header != HEADER_OK ||
-                             bulk_size < 0 ||
-                             (uint64_t)bulk_size > limits->bulk_size_max)) {
-                return refuse_bulk(parser, limits, header, data[offset],
-                                   bulk_size);
+            if (WDB_UNLIKELY((uint64_t)bulk_size > bulk_size_max)) {
+                return refuse_bulk(parser, limits, HEADER_OK, '$', bulk_size);
             }
             offset += header_size;
         }
@@ -230,14 +255,12 @@ static enum wdb_parse_result next_arguments(
         }
         offset += (uint64_t)bulk_size + 2;
         bulk_size = -1;
-        if (--remaining == 0) {
-            result = WDB_PARSE_REQUEST;
-        }
+        remaining--;
     }
     parser->offset = offset;
     parser->remaining = remaining;
     parser->bulk_size = bulk_size;
-    return result;
+    return remaining == 0 ? WDB_PARSE_REQUEST : WDB_PARSE_INCOMPLETE;
 }
 
 /* --- inline -------------------------------------------------------------------------------- */
@@ -366,16 +389,20 @@ enum wdb_parse_result wdb_parser_next(struct wdb_parser *parser,
             return next_inline(parser, limits, data, size, consumed_out);
         }
         int64_t count = 0;
-        size_t header_size = 0;
-        enum header_result header =
-            read_header(data, size, limits->inline_size_max, &count,
-                        &header_size);
-        if (header == HEADER_INCOMPLETE) {
-            return WDB_PARSE_INCOMPLETE;
+        size_t header_size = 4;
+        enum header_result header = HEADER_OK;
+        if (WDB_LIKELY(size >= 4 && data[2] == '\r' && data[1] >= '0' &&
+                       data[1] <= '9')) {
+            count = data[1] - '0';
+        } else {
+            header = read_header(data, size, limits->inline_size_max, &count,
+                                 &header_size);
         }
         if (WDB_UNLIKELY(header != HEADER_OK ||
                          count > limits->argument_count_max)) {
-            return check_argument_count(parser, limits, header, count);
+            return header == HEADER_INCOMPLETE
+                       ? WDB_PARSE_INCOMPLETE
+                       : refuse_count(parser, header, count);
         }
         if (count <= 0) {
             *consumed_out = header_size;
