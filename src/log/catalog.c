@@ -242,8 +242,8 @@ static uint64_t prepared_size(struct wdb_log *log)
 
 int wdb_catalog_prepare(struct wdb_log *log, uint64_t size, bool again)
 {
-    int rc = wdb_log_failure(log);
     pthread_mutex_lock(&log->catalog);
+    int rc = wdb_log_failure(log);
     const uint64_t prepared = prepared_size(log);
     if (rc != 0 || (prepared != 0 && prepared >= size)) {
         goto out;

@@ -377,13 +377,13 @@ int wdb_log_fail(struct wdb_log *log, int error, const char *what,
         !atomic_compare_exchange_strong(&log->failure_state, &none, 1)) {
         return WALKERDB_EIO;
     }
-    char name[WDB_NAME_SIZE_MAX] = WDB_NAME_MANIFEST;
+    char name[WDB_NAME_SIZE_MAX + 1] = "/";
     if (segment != NULL) {
-        wdb_name_segment(name, segment->id, segment->kind);
+        wdb_name_segment(name + 1, segment->id, segment->kind);
     }
     snprintf(log->failure_message, sizeof(log->failure_message),
-             "%s of %s/%s failed: %s", what, log->dir, name,
-             walkerdb_strerror(error));
+             "%s %s %s%s failed: %s", what, segment != NULL ? "of" : "in",
+             log->dir, segment != NULL ? name : "", walkerdb_strerror(error));
     atomic_store(&log->failure, WALKERDB_EIO);
     atomic_store(&log->failure_state, 2);
     wdb_logger_print(log->options.logger, WDB_LOG_WARNING,

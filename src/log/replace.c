@@ -16,8 +16,8 @@ int wdb_log_segment_create(struct wdb_log *log, uint64_t size,
         return WALKERDB_ETOOBIG;
     }
     struct wdb_segment *segment;
-    int rc = wdb_log_failure(log);
     pthread_mutex_lock(&log->catalog);
+    int rc = wdb_log_failure(log);
     if (rc == 0) {
         /* The number is used up even if the manifest does not say so yet: a
          * file that a crash leaves behind is found by recovery. */

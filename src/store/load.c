@@ -1,10 +1,13 @@
 /* load.c - rebuilds everything from the log: the steps and their threads. */
 #include "store/load.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 #include "base/time.h"
+#include "log/names.h"
+#include "walkerdb.h"
 
 /* --- threads ---------------------------------------------------------------
  */
@@ -90,6 +93,23 @@ static int open_sources(struct wdb_load_worker *worker)
     }
 }
 
+void wdb_load_say(struct wdb_load *load, const struct wdb_segment *segment,
+                  uint64_t offset, int error)
+{
+    const char *dir = wdb_log_dir(load->store->log);
+    char name[WDB_NAME_SIZE_MAX];
+    wdb_name_segment(name, segment->id, segment->kind);
+    pthread_mutex_lock(&load->progress_mutex);
+    if (load->message == NULL &&
+        asprintf(&load->message,
+                 "%s/%s: %s at offset %llu; walkerdb-check %s tells more", dir,
+                 name, walkerdb_strerror(error), (unsigned long long)offset,
+                 dir) < 0) {
+        load->message = NULL;
+    }
+    pthread_mutex_unlock(&load->progress_mutex);
+}
+
 /* The last DATABASES record counts; those before it are garbage. */
 static int load_mapping(struct wdb_load *load)
 {
@@ -115,6 +135,7 @@ static int load_mapping(struct wdb_load *load)
             rc = wdb_databases_load(store, &record, position, size);
         }
         if (rc != 0) {
+            wdb_load_say(load, source->segment, source->databases_offset, rc);
             return rc;
         }
         found = true;
@@ -273,7 +294,7 @@ static void release(struct wdb_load *load)
     pthread_mutex_destroy(&load->progress_mutex);
 }
 
-int wdb_store_load(struct wdb_store *store)
+int wdb_store_load(struct wdb_store *store, char **message_out)
 {
     struct wdb_load load;
     const uint64_t begin_ns = store->env->ops->monotonic_ns(store->env);
@@ -298,6 +319,11 @@ int wdb_store_load(struct wdb_store *store)
         rc = order_keys(store);
     }
     release(&load);
+    if (message_out != NULL) {
+        *message_out = load.message;
+    } else {
+        free(load.message);
+    }
     store->load_duration_ms =
         (store->env->ops->monotonic_ns(store->env) - begin_ns) /
         (uint64_t)WDB_NS_PER_MS;

@@ -51,6 +51,7 @@ struct wdb_load {
     _Atomic int error;
     pthread_mutex_t progress_mutex;
     uint64_t bytes_done, bytes_total;
+    char *message; /* malloc'ed; under progress_mutex */
     struct wdb_load_worker {
         struct wdb_load *load;
         uint32_t number;
@@ -58,6 +59,10 @@ struct wdb_load {
         size_t header_count, header_capacity;
     } workers[WDB_LOAD_THREADS_MAX];
 };
+
+/* Reading failed at this offset: say so, unless something was said before. */
+void wdb_load_say(struct wdb_load *load, const struct wdb_segment *segment,
+                  uint64_t offset, int error);
 
 /* Step 1 for one source. ECORRUPT, EIO, ENOMEM. */
 WDB_MUST_CHECK int wdb_load_source_open(struct wdb_load *load,

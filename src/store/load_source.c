@@ -76,13 +76,8 @@ static int scan_segment(struct wdb_load *load, struct wdb_load_source *source)
         rc = finish_scan(&scan, source);
     }
     wdb_hint_encoder_release(&scan.encoder);
-    if (rc == WALKERDB_ECORRUPT) {
-        wdb_logger_print(store->options.log.logger, WDB_LOG_WARNING,
-                         "damaged data at offset %llu of segment %016llx in "
-                         "%s; run walkerdb-check on a copy of the directory",
-                         (unsigned long long)offset,
-                         (unsigned long long)source->segment->id,
-                         wdb_log_dir(store->log));
+    if (rc == WALKERDB_ECORRUPT || rc == WALKERDB_EIO) {
+        wdb_load_say(load, source->segment, offset, rc);
     }
     source->scanned = true;
     return rc;
