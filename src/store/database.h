@@ -84,6 +84,11 @@ bool wdb_databases_move(struct wdb_store *store, wdb_position from,
                         wdb_position to, uint64_t size);
 /* True if a logical database has this id now. */
 bool wdb_databases_mapped(const struct wdb_store *store, uint32_t id);
+/* graveyard.c: free a mapping with those of its keydirs whose bits are set; put
+ * it into the graveyard with those that it drops. */
+void wdb_mapping_free(struct wdb_mapping *mapping, uint32_t keydirs);
+void wdb_mapping_bury(struct wdb_databases *databases,
+                      struct wdb_mapping *mapping);
 /* Count some garbage of, or free, what lies in the graveyard. True if there
  * was something to do. Background thread. */
 bool wdb_databases_bury(struct wdb_store *store);

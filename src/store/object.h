@@ -76,6 +76,23 @@ struct wdb_object *wdb_registry_find(struct wdb_store *store,
  * again). False if there is no such object or it is dropped. */
 bool wdb_registry_locate(struct wdb_store *store, struct wdb_object_id id,
                          uint64_t *hash_out);
+/* For object.c and element.c. A new object in the registry, nobody's yet; NULL
+ * without memory. Out of the registry; memory. */
+struct wdb_object *wdb_object_new(struct wdb_store *store,
+                                  struct wdb_object_id id);
+void wdb_registry_remove(struct wdb_store *store, struct wdb_object *object);
+void wdb_object_free(struct wdb_object *object);
+/* Out of the registry, to be counted and freed in the background. */
+void wdb_object_bury(struct wdb_store *store, struct wdb_object *object);
+/* Change the name, which others look at with the shard's lock alone. */
+void wdb_object_set_name(struct wdb_store *store, struct wdb_object *object,
+                         struct wdb_object_name *name);
+static inline struct wdb_slice wdb_object_key(
+    const struct wdb_object_name *name)
+{
+    return wdb_slice(name->bytes, name->size);
+}
+
 /* The attached object that this key heads (stripe held), or NULL. */
 struct wdb_object *wdb_object_of_key(struct wdb_store *store, uint32_t database,
                                      uint64_t hash, struct wdb_slice key);
