@@ -16,7 +16,7 @@ static void note_failure(void *context, int error, const char *message)
     struct told *told = context;
     told->failures++;
     told->error = error;
-    CHECK(strstr(message, "/db/") != NULL);
+    CHECK(strstr(message, "/db") != NULL);
 }
 
 static int open_told(struct log_place *place, enum wdb_sync_policy policy,
