@@ -2,6 +2,7 @@
 """test_net.py - connections: pipelines in any pieces, limits, abuse."""
 
 import os
+import resource
 import socket
 import sys
 import threading
@@ -162,6 +163,27 @@ def test_maxclients():
         wait_for(served)
         for client in clients[1:]:
             client.close()
+
+
+def test_no_file_left():
+    """Out of file descriptors: those who are connected are served, the others
+    wait, and come in when there is room."""
+    with Server() as server:
+        client = server.client()
+        open_files = len(os.listdir("/proc/%d/fd" % server.pid))
+        hard = resource.prlimit(server.pid, resource.RLIMIT_NOFILE)[1]
+        resource.prlimit(server.pid, resource.RLIMIT_NOFILE,
+                         (open_files + 5, hard))
+        others = [Client(server.port) for _ in range(20)]
+        for other in others:
+            other.send("PING")
+        for _ in range(50):
+            check_eq(client.cmd("SET", "a", 1), "OK")
+        wait_for(lambda: "open files" in server.log())
+        resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (hard, hard))
+        for other in others:
+            check_eq(other.read(), "PONG")
+            other.close()
 
 
 def test_timeout():
