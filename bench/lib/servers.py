@@ -111,6 +111,18 @@ def benchmark(server, command, value_size, pipeline, requests, clients, keys):
             "cpu_us": used_s * 1e6 / requests, "elapsed_s": elapsed_s}
 
 
+def settle(server, timeout_s=60):
+    """Wait for the merge (AOF rewrite) that a run left behind: it is no part of
+    the next run. The peers' rewrites are switched off."""
+    end = time.monotonic() + timeout_s
+    quiet = 0
+    while quiet < 3 and time.monotonic() < end:
+        info = server.cmd("INFO", "persistence")
+        text = info.decode() if isinstance(info, bytes) else str(info)
+        quiet = quiet + 1 if "aof_rewrite_in_progress:0" in text else 0
+        time.sleep(0.1)
+
+
 def machine():
     """What a result must say about where it was taken."""
     def read(path):
