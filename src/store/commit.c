@@ -309,8 +309,10 @@ static void apply_plain(struct wdb_store *store, struct wdb_keydir *keydir,
     if (WDB_UNLIKELY((undo->old.flags & WDB_ITEM_OBJECT) != 0)) {
         struct wdb_object *object =
             wdb_object_of_key(store, record->database, undo->hash, record->key);
-        wdb_object_drop(store, object, undo);
-        wdb_object_settle(store, undo);
+        if (object != NULL) {
+            wdb_object_drop(store, object, undo);
+            wdb_object_settle(store, undo);
+        }
     }
 }
 

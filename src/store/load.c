@@ -153,7 +153,8 @@ static void expect_keys(struct wdb_load *load)
         for (uint32_t k = 0; k < source->id_count; k++) {
             for (uint32_t n = 0; n < WDB_DATABASE_COUNT; n++) {
                 if (wdb_store_database(load->store, n) == source->puts[k].id) {
-                    counts[n] += source->puts[k].count;
+                    counts[n] += (uint64_t)((double)source->puts[k].count *
+                                            source->live_part);
                 }
             }
         }

@@ -33,6 +33,7 @@ struct wdb_load_source {
         uint64_t count;
     } puts[WDB_LOAD_IDS_MAX]; /* by database, as far as there is room */
     uint32_t id_count;
+    double live_part; /* of its bytes, as far as was known last time */
 };
 
 struct wdb_load_header { /* a header that was put: live in the end? */

@@ -131,8 +131,11 @@ static int survey(struct wdb_load_source *source)
     struct wdb_segment *segment = source->segment;
     struct wdb_hint_cursor cursor;
     struct wdb_hint_item item;
-    uint64_t dead = 0, tombstones = 0;
+    uint64_t dead = atomic_load(&segment->bytes_dead), tombstones = 0;
+    const uint64_t used = wdb_segment_used(segment);
     int rc;
+    source->live_part = dead < used ? 1.0 - (double)dead / (double)used : 0.0;
+    dead = 0;
     wdb_hint_begin(&source->hint, &cursor);
     while ((rc = wdb_hint_next(&cursor, &item)) == 0) {
         switch (item.kind) {

@@ -151,10 +151,21 @@ static size_t block_memory(const struct wdb_undo_block *block)
     return sizeof(*block) + block->capacity * sizeof(block->items[0]);
 }
 
+/* No stripe is held. */
 static void settle_block(struct wdb_store *store, struct wdb_undo_block *block)
 {
     for (uint32_t i = 0; i < block->count; i++) {
-        wdb_undo_settle(store, &block->items[i]);
+        struct wdb_undo *undo = &block->items[i];
+        if (undo->kind == WDB_RECORD_DATABASES || undo->object == NULL) {
+            wdb_undo_settle(store, undo);
+            continue;
+        }
+        /* Merge may be looking at the object, under this lock. */
+        const uint32_t stripe =
+            wdb_stripe_of(undo->object->name->hash, store->stripe_count);
+        wdb_store_lock_one(store, stripe);
+        wdb_undo_settle(store, undo);
+        wdb_store_unlock_one(store, stripe);
     }
     free(block);
 }

@@ -74,7 +74,7 @@ void wdb_undo_restore(struct wdb_store *store, struct wdb_keydir *keydir,
  * already. Stripes of its keys are held. */
 void wdb_undo_keep(struct wdb_store *store, struct wdb_undo_block *block,
                    uint64_t index);
-/* Settle everything in the queue: at close. */
+/* Settle everything in the queue: at close. No stripe is held. */
 void wdb_undo_release(struct wdb_store *store);
 
 #endif
