@@ -3,6 +3,8 @@
  * and the log's thread do their work.
  */
 #include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -190,6 +192,69 @@ TEST(threads_beside_merges)
     /* A backup is a database of its own. */
     options.log.dir = test_path(base, "copy-2");
     REQUIRE_EQ(wdb_store_open(&options, &store, NULL), 0);
+    wdb_store_close(store);
+    wdb_env_posix_free(env);
+}
+
+struct committer {
+    struct wdb_store *store;
+    atomic_bool stopping;
+    pthread_t thread;
+};
+
+static void *commit_all(void *argument)
+{
+    struct committer *committer = argument;
+    struct wdb_log *log = wdb_store_log(committer->store);
+    while (!atomic_load(&committer->stopping)) {
+        const uint64_t appended = wdb_log_appended(log);
+        wdb_store_set_committed(committer->store, appended);
+        wdb_log_set_retained(log, appended);
+        sched_yield();
+    }
+    return NULL;
+}
+
+/* The same while commits follow behind, and undo is kept until then. */
+TEST(threads_beside_commits)
+{
+    static struct worker workers[THREADS];
+    struct committer committer = {.stopping = false};
+    struct wdb_env *env;
+    struct wdb_store_options options;
+    REQUIRE_EQ(wdb_env_posix_new(&env), 0);
+    init_options(&options, env, test_path(test_tmpdir(), "db"));
+    options.log.manual_commit = true;
+    REQUIRE_EQ(wdb_store_open(&options, &committer.store, NULL), 0);
+    struct wdb_store *store = committer.store;
+    REQUIRE_EQ(pthread_create(&committer.thread, NULL, commit_all, &committer),
+               0);
+    for (uint32_t t = 0; t < THREADS; t++) {
+        memset(&workers[t], 0, sizeof(workers[t]));
+        workers[t].store = store;
+        workers[t].number = t;
+        workers[t].rounds = (int)test_number("WDB_TEST_ROUNDS", 1) * 8000;
+        REQUIRE_EQ(pthread_create(&workers[t].thread, NULL, work, &workers[t]),
+                   0);
+    }
+    CHECK_EQ(wdb_store_merge(store), 0);
+    for (uint32_t t = 0; t < THREADS; t++) {
+        pthread_join(workers[t].thread, NULL);
+        CHECK_EQ(workers[t].errors, 0);
+    }
+    check_all(workers, store);
+    CHECK_EQ(wdb_log_flush(wdb_store_log(store)), 0);
+    CHECK_EQ(wdb_store_merge(store), 0);
+    atomic_store(&committer.stopping, true);
+    pthread_join(committer.thread, NULL);
+    wdb_store_set_committed(store, wdb_log_index_last(wdb_store_log(store)));
+    check_all(workers, store);
+    struct wdb_store_stats stats;
+    wdb_store_stats(store, &stats);
+    CHECK_EQ(stats.undo_memory, 0);
+    wdb_store_close(store);
+    REQUIRE_EQ(wdb_store_open(&options, &store, NULL), 0);
+    check_all(workers, store);
     wdb_store_close(store);
     wdb_env_posix_free(env);
 }
