@@ -175,7 +175,7 @@ static int replace(struct wdb_table *table, const struct wdb_found *found,
 {
     bool had_expiry = wdb_item_flags(found->words) & WDB_ITEM_EXPIRY;
     if (had_expiry == has_expiry(item)) {
-        wdb_item_encode(found->words, item, key);
+        wdb_item_update(found->words, item);
         return 0;
     }
     uint32_t old_units = wdb_item_units(had_expiry, key.size);

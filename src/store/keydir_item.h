@@ -137,4 +137,24 @@ static inline void wdb_item_encode(uint32_t *words, const struct wdb_item *item,
     }
 }
 
+/* Write over the entry of the same key, which has an expiry iff the item has
+ * one: the key stays. */
+static inline void wdb_item_update(uint32_t *words, const struct wdb_item *item)
+{
+    wdb_assert(item->position >> WDB_POSITION_BITS == 0);
+    wdb_assert(item->record_size % 8 == 0 && item->record_size >> 35 == 0);
+    wdb_word_store(&words[0],
+                   (uint32_t)WDB_KIND_ENTRY << WDB_ARENA_KIND_SHIFT |
+                       (uint32_t)item->flags << WDB_ITEM_FLAGS_SHIFT |
+                       (uint32_t)(item->position >> 32));
+    wdb_word_store(&words[1], (uint32_t)item->position);
+    wdb_word_store(&words[2], (uint32_t)(item->record_size >> 3));
+    if (item->flags & WDB_ITEM_EXPIRY) {
+        uint8_t *bytes = (uint8_t *)words;
+        const bool is_long = bytes[WDB_ITEM_FIXED_SIZE] == WDB_ITEM_KEY_LONG;
+        wdb_store64(bytes + WDB_ITEM_FIXED_SIZE + 1 + (is_long ? 4 : 0),
+                    item->expiry_ms);
+    }
+}
+
 #endif
