@@ -5,12 +5,23 @@
 #include "cmd/handlers.h"
 #include "cmd/version.h"
 
-#define DEFAULT_USER "default"
+#define DEFAULT_USER     "default"
+#define AUTH_HOLD_MS     100
+#define AUTH_HOLD_MS_MAX 1000
 
 static bool has_password(const struct wdb_call *call)
 {
     return !wdb_config_matches(call->context->config, WDB_CONFIG_REQUIREPASS,
                                wdb_slice("", 0));
+}
+
+/* Who guesses has to wait, longer each time. */
+static void hold_back(struct wdb_session *session)
+{
+    if (session->auth_failures < AUTH_HOLD_MS_MAX / AUTH_HOLD_MS) {
+        session->auth_failures++;
+    }
+    session->hold_ms = session->auth_failures * AUTH_HOLD_MS;
 }
 
 /* Check a name and a password, and log in. */
@@ -24,10 +35,12 @@ static bool log_in(struct wdb_call *call, struct wdb_slice user,
     if (!known || !matches) {
         wdb_stats_add(wdb_executor_stats(call->session->executor),
                       WDB_STATS_AUTH_FAILED, 1);
+        hold_back(call->session);
         wdb_call_error(call, "WRONGPASS invalid username-password pair or user "
                              "is disabled.");
         return false;
     }
+    call->session->auth_failures = 0;
     call->session->flags |= WDB_SESSION_AUTHENTICATED;
     return true;
 }

@@ -21,6 +21,7 @@
 
 #include "base/assert.h"
 #include "base/ticks.h"
+#include "base/time.h"
 #include "cmd/dispatch.h"
 #include "cmd/redact.h"
 #include "walkerdb.h"
@@ -489,6 +490,16 @@ static bool reply_suppressed(struct wdb_session *session)
             (WDB_SESSION_REPLY_OFF | WDB_SESSION_REPLY_SKIP)) != 0;
 }
 
+/* Until CLIENT PAUSE is over, or it was held back long enough. */
+static void pause_session(struct wdb_executor *executor,
+                          struct wdb_session *session)
+{
+    wdb_parser_restart(&session->parser);
+    session->flags |= WDB_SESSION_PARKED | WDB_SESSION_PAUSED;
+    wdb_list_remove(&session->ready_node);
+    wdb_list_append(&executor->paused, &session->ready_node);
+}
+
 static void execute_request(struct wdb_executor *executor, struct slot *slot)
 {
     struct wdb_session *session = slot->session;
@@ -522,10 +533,7 @@ static void execute_request(struct wdb_executor *executor, struct slot *slot)
         park_cold(executor, session);
         return;
     case WDB_DISPATCH_PAUSED:
-        wdb_parser_restart(&session->parser);
-        session->flags |= WDB_SESSION_PARKED | WDB_SESSION_PAUSED;
-        wdb_list_remove(&session->ready_node);
-        wdb_list_append(&executor->paused, &session->ready_node);
+        pause_session(executor, session);
         return;
     case WDB_DISPATCH_PARKED:
         /* What was parsed ahead is skipped, and parsed again later. */
@@ -537,6 +545,13 @@ static void execute_request(struct wdb_executor *executor, struct slot *slot)
     }
     if (WDB_UNLIKELY(was_suppressed && reply_suppressed(session))) {
         wdb_output_rollback(&session->output, call.mark);
+    }
+    if (WDB_UNLIKELY(session->hold_ms > 0)) {
+        struct wdb_env *env = executor->context->env;
+        session->held_until_ns = env->ops->monotonic_ns(env) +
+                                 (uint64_t)session->hold_ms * WDB_NS_PER_MS;
+        session->hold_ms = 0;
+        pause_session(executor, session);
     }
     session->cold_count = 0;
     session->input_used = slot->input_end;
@@ -580,26 +595,35 @@ static void execute_slot(struct wdb_executor *executor, struct slot *slot)
     }
 }
 
-/* Sessions that CLIENT PAUSE held, once it is over. */
+static bool pause_is_over(const struct wdb_context *context)
+{
+    return atomic_load_explicit(&context->pause_kind, memory_order_relaxed) ==
+               WDB_CLIENT_PAUSE_NONE ||
+           context->env->ops->time_ms(context->env) >=
+               atomic_load_explicit(&context->pause_until_ms,
+                                    memory_order_relaxed);
+}
+
+/* Sessions that were held, once it is over. */
 static void resume_paused(struct wdb_executor *executor)
 {
     if (WDB_LIKELY(wdb_list_empty(&executor->paused))) {
         return;
     }
-    struct wdb_context *context = executor->context;
-    bool over =
-        atomic_load_explicit(&context->pause_kind, memory_order_relaxed) ==
-            WDB_CLIENT_PAUSE_NONE ||
-        context->env->ops->time_ms(context->env) >=
-            atomic_load_explicit(&context->pause_until_ms,
-                                 memory_order_relaxed);
-    if (!over) {
-        return;
-    }
-    while (!wdb_list_empty(&executor->paused)) {
+    struct wdb_env *env = executor->context->env;
+    const bool over = pause_is_over(executor->context);
+    const uint64_t now_ns = env->ops->monotonic_ns(env);
+    struct wdb_list *next;
+    for (struct wdb_list *node = executor->paused.next;
+         node != &executor->paused; node = next) {
         struct wdb_session *session =
-            WDB_LIST_ENTRY(executor->paused.next, struct wdb_session,
-                           ready_node);
+            WDB_LIST_ENTRY(node, struct wdb_session, ready_node);
+        next = node->next;
+        if (session->held_until_ns == 0 ? !over
+                                        : now_ns < session->held_until_ns) {
+            continue;
+        }
+        session->held_until_ns = 0;
         wdb_list_remove(&session->ready_node);
         session->flags &= ~(uint32_t)(WDB_SESSION_PARKED | WDB_SESSION_PAUSED);
         wdb_executor_add(executor, session);

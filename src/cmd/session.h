@@ -67,7 +67,10 @@ struct wdb_session {
     struct wdb_watcher *watcher;
     void *owner;    /* the connection in net/, or the simulator's client */
     bool exec_done; /* EXEC ran to its end: the dispatcher ends the MULTI */
-    uint32_t cold_count; /* times that the request at the head was parked */
+    uint32_t cold_count;    /* times that the request at the head was parked */
+    uint32_t auth_failures; /* wrong passwords in a row */
+    uint32_t hold_ms;       /* nothing more is executed for so long ... */
+    uint64_t held_until_ns; /* ... which is until then; 0: not held */
     struct wdb_list ready_node;    /* executor's list of those with work */
     struct wdb_list registry_node; /* context's list of all, under its mutex */
 

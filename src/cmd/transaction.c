@@ -73,8 +73,10 @@ static int copy_request(struct wdb_multi_command *out,
 int wdb_multi_queue(struct wdb_session *session, const struct wdb_call *call)
 {
     struct wdb_multi *multi = session->multi;
-    if (multi->count >= WDB_MULTI_COUNT_MAX ||
-        multi->size > WDB_MULTI_SIZE_MAX) {
+    const uint64_t size_max =
+        wdb_config_u64(session->context->config,
+                       WDB_CONFIG_CLIENT_QUERY_BUFFER_LIMIT);
+    if (multi->count >= WDB_MULTI_COUNT_MAX || multi->size > size_max) {
         return WALKERDB_ETOOBIG;
     }
     if (multi->count == multi->capacity) {

@@ -9,7 +9,6 @@
 #include "cmd/call.h"
 
 #define WDB_MULTI_COUNT_MAX ((uint32_t)1 << 20)
-#define WDB_MULTI_SIZE_MAX  ((size_t)1 << 30)
 
 struct wdb_multi_command {
     const struct wdb_command *command;
@@ -30,7 +29,8 @@ struct wdb_multi {
 };
 
 void wdb_multi_free(struct wdb_multi *multi);
-/* Copy the request to the queue. ENOMEM, ETOOBIG. */
+/* Copy the request to the queue. ENOMEM; ETOOBIG: there are too many, or they
+ * are more than client-query-buffer-limit allows. */
 WDB_MUST_CHECK int wdb_multi_queue(struct wdb_session *session,
                                    const struct wdb_call *call);
 

@@ -153,12 +153,12 @@ static void end_input(struct wdb_connection *connection, ssize_t error)
     wdb_connection_close(connection);
 }
 
-/* Whether it has sent more than is worth reading before some is executed; one
- * large argument is read to its end. */
+/* Whether it has sent more than is worth reading before some is executed; a
+ * request that has begun is read to its end. */
 static bool has_much_input(const struct wdb_session *session)
 {
     return session->input.size - session->input_used >= WDB_INPUT_HOLD_SIZE &&
-           session->parser.bulk_size <= 0;
+           session->parser.remaining <= 0;
 }
 
 static void take_input(uv_stream_t *stream, ssize_t size, const uv_buf_t *buf)
