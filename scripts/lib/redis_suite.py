@@ -268,6 +268,8 @@ def main():
     parser.add_argument("--server-args", default="", help="its arguments")
     parser.add_argument("--show-excluded", action="store_true")
     options = parser.parse_args()
+    # So that the servers are stopped.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     os.makedirs(WORK, exist_ok=True)
     suite = Suite(options.profile)
     baseline = suite.baseline(options.files)
