@@ -302,7 +302,7 @@ void wdb_cmd_bgrewriteaof(struct wdb_call *call)
         return;
     }
     pthread_mutex_lock(&save->lock);
-    bool free_turn = !save->merge_claimed && !stats.merge_running;
+    bool free_turn = !save->merge_claimed;
     if (free_turn) {
         save->merge_claimed = true;
         save->merge_begun_ms = now_ms(context);
@@ -316,8 +316,11 @@ void wdb_cmd_bgrewriteaof(struct wdb_call *call)
     context->hooks->run_off_loop(context->hooks_context,
                                  call->session->executor, merge_work,
                                  merge_done, context);
+    /* A merge that began by itself comes to its end first. */
     wdb_reply_simple(call->reply,
-                     "Background append only file rewriting started");
+                     stats.merge_running
+                         ? "Background append only file rewriting scheduled"
+                         : "Background append only file rewriting started");
 }
 
 /* --- figures -------------------------------------------------------------------------------- */

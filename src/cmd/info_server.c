@@ -207,9 +207,10 @@ static void log_and_merge(struct wdb_info *info)
     const struct wdb_log *log = wdb_db_log(info->context->db);
     const bool write_ok = wdb_log_failure(log) == 0 && !store->log.full;
     wdb_info_line(info, "aof_enabled:1");
-    wdb_info_line(info, "aof_rewrite_in_progress:%d", store->merge_running);
-    wdb_info_line(info, "aof_rewrite_scheduled:%d",
-                  backup->merge_running && !store->merge_running);
+    /* From the reply of BGREWRITEAOF on, so that who waits for its end can. */
+    wdb_info_line(info, "aof_rewrite_in_progress:%d",
+                  backup->merge_running || store->merge_running);
+    wdb_info_line(info, "aof_rewrite_scheduled:0");
     wdb_info_line(info, "aof_last_rewrite_time_sec:%" PRId64,
                   store->merge_last_ms == 0
                       ? -1

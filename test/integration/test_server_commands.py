@@ -12,7 +12,7 @@ import time
 import urllib.request
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
-from wdbtest import (ReplyError, Server, check, check_eq, check_error,
+from wdbtest import (Server, check, check_eq, check_error,
                      free_port, main, peer, wait_for)
 
 
@@ -259,11 +259,14 @@ def test_bgrewriteaof():
             client.pipeline([("SET", "key:%d" % i, "x" * 1000)
                              for i in range(200)])
         before = fields_of(client, "store")
-        reply = client.cmd("BGREWRITEAOF")
-        if not isinstance(reply, ReplyError):
-            check_eq(reply, "Background append only file rewriting started")
-        wait_for(lambda: int(fields_of(client)["store_merges"]) > 0)
-        wait_for(lambda: fields_of(client)["aof_rewrite_in_progress"] == "0")
+        # One that began by itself is waited for; who waits can begin another.
+        for _ in range(20):
+            reply = client.cmd("BGREWRITEAOF")
+            check(reply in ("Background append only file rewriting started",
+                            "Background append only file rewriting scheduled"),
+                  str(reply))
+            wait_for(lambda: fields_of(client)["aof_rewrite_in_progress"] == "0")
+        check(int(fields_of(client)["store_merges"]) > 0)
         wait_for(lambda: int(fields_of(client)["store_used_bytes"]) <
                  int(before["store_used_bytes"]) // 2)
         check_eq(client.cmd("GET", "key:7"), b"x" * 1000)
