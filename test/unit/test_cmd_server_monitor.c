@@ -68,7 +68,7 @@ TEST(monitor_leaves_out)
 TEST(monitor_hides_passwords)
 {
     begin();
-    cmd_send(client, "AUTH secret ; AUTH u secret ; "
+    cmd_send(client, "AUTH secret ; AUTH default secret ; "
                      "HELLO 3 AUTH default secret SETNAME n");
     CHECK_STR(seen(),
               "[0 127.0.0.1:1] \"AUTH\" \"(redacted)\" | "
