@@ -34,9 +34,8 @@
 struct slot {
     struct wdb_session *session;
     const struct wdb_command *command;
-    struct wdb_keydir *keydir; /* for prefetching; NULL: nothing to do */
-    uint64_t hash;             /* of its first key */
-    uint32_t argument_first;   /* in the pool */
+    struct wdb_keydir_probe probe; /* prefetches for its first key */
+    uint32_t argument_first;       /* in the pool */
     uint32_t argc;
     uint32_t key_first, key_count;
     size_t input_end; /* session->input_used once it is executed */
@@ -256,7 +255,6 @@ static int find_keys(struct wdb_executor *executor, struct slot *slot)
     const struct wdb_slice *argv = executor->arguments + slot->argument_first;
     slot->key_first = executor->key_count;
     slot->key_count = 0;
-    slot->keydir = NULL;
     if (command == NULL || command->key_spec_count == 0) {
         return 0;
     }
@@ -279,13 +277,14 @@ static int find_keys(struct wdb_executor *executor, struct slot *slot)
     }
     if (count > 0) {
         slot->key_count = (uint32_t)count;
-        slot->hash = executor->keys[slot->key_first].hash;
-        slot->keydir =
+        const struct wdb_keydir *keydir =
             wdb_store_keydir(executor->store,
                              wdb_store_database(executor->store,
                                                 slot->session->database));
-        if (slot->keydir != NULL) {
-            wdb_keydir_prefetch_bucket(slot->keydir, slot->hash);
+        if (keydir != NULL) {
+            wdb_keydir_probe_bucket(keydir,
+                                    executor->keys[slot->key_first].hash,
+                                    &slot->probe);
         }
     }
     return 0;
@@ -409,20 +408,15 @@ static bool parse_session(struct wdb_executor *executor,
 static void prefetch(struct wdb_executor *executor)
 {
     for (uint32_t i = 0; i < executor->slot_count; i++) {
-        const struct slot *slot = &executor->slots[i];
-        if (slot->keydir != NULL) {
-            wdb_keydir_prefetch_entry(slot->keydir, slot->hash);
-        }
+        wdb_keydir_probe_entry(&executor->slots[i].probe);
     }
     for (uint32_t i = 0; i < executor->slot_count; i++) {
         const struct slot *slot = &executor->slots[i];
-        if (slot->keydir == NULL ||
-            !(slot->command->flags & WDB_CMD_READONLY)) {
+        const wdb_position position = wdb_keydir_probe_position(&slot->probe);
+        if (position == 0 || !(slot->command->flags & WDB_CMD_READONLY)) {
             continue;
         }
-        wdb_position position = wdb_keydir_peek(slot->keydir, slot->hash);
-        const uint8_t *record =
-            position == 0 ? NULL : wdb_log_peek(executor->log, position);
+        const uint8_t *record = wdb_log_peek(executor->log, position);
         if (record != NULL) {
             WDB_PREFETCH(record);
             WDB_PREFETCH(record + WDB_CACHE_LINE);

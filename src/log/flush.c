@@ -10,8 +10,13 @@
 #include "log/log_internal.h"
 
 #define VECTOR_MAX 64
-/* Zeros are written in chunks, to stay so far ahead of the data. */
-#define PREFILL_CHUNK ((uint64_t)1 << 20)
+/*
+ * Zeros are written in aligned chunks, to stay so far ahead of the data. Linux
+ * keeps a chunk in one piece of memory, which makes the writes of the data
+ * cheaper (no pages to allocate). But each write into a piece looks at all its
+ * blocks, and waits while zeros are written: so it is not larger than this.
+ */
+#define PREFILL_CHUNK ((uint64_t)256 << 10)
 #define PREFILL_AHEAD ((uint64_t)4 << 20)
 #define ZEROS_SIZE    ((size_t)64 << 10)
 
@@ -193,7 +198,7 @@ static struct wdb_segment *prefill_begin(struct wdb_log *log)
     if (from >= segment->size || from >= head + PREFILL_AHEAD / 2) {
         return NULL;
     }
-    const uint64_t to = from + PREFILL_CHUNK;
+    const uint64_t to = (from & ~(PREFILL_CHUNK - 1)) + PREFILL_CHUNK;
     log->prefill_from = from;
     log->prefill_to = to < segment->size ? to : segment->size;
     log->prefilling = segment;

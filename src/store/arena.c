@@ -28,7 +28,6 @@
 #include "base/assert.h"
 #include "walkerdb.h"
 
-#define CHUNK_UNITS_MIN    128U                /* 512 bytes */
 #define CHUNK_SHARE        32                  /* of the whole, at most */
 #define SLOT_COUNT_MAX     (UINT32_C(1) << 21) /* what a ref can name */
 #define HUGE_UNITS_MAX     (UINT32_C(1) << 31) /* 8 GiB */
@@ -42,7 +41,10 @@
 #define PREVIOUS 2
 
 static_assert(sizeof(struct wdb_arena_chunk) % WDB_ARENA_UNIT == 0, "units");
-static_assert(WDB_ARENA_CHUNK_HEADER == 6, "told in arena.h");
+static_assert(WDB_ARENA_CHUNK_HEADER == 8, "told in arena.h");
+static_assert(WDB_ARENA_CHUNK_UNITS_MIN << (WDB_ARENA_CHUNK_ALONE - 1) ==
+                  WDB_ARENA_CHUNK_UNITS,
+              "all sizes of shared chunks have a number");
 
 /* ---- directory and chunks ------------------------------------------------ */
 
@@ -51,11 +53,22 @@ static struct wdb_arena_directory *directory_of(const struct wdb_arena *arena)
     return atomic_load_explicit(&arena->directory, memory_order_relaxed);
 }
 
-static struct wdb_arena_chunk *chunk_at(const struct wdb_arena *arena,
-                                        uint32_t slot)
+static wdb_arena_chunk_word word_at(const struct wdb_arena *arena,
+                                    uint32_t slot)
 {
     return atomic_load_explicit(&directory_of(arena)->chunks[slot],
                                 memory_order_relaxed);
+}
+
+static struct wdb_arena_chunk *chunk_of(wdb_arena_chunk_word word)
+{
+    return (struct wdb_arena_chunk *)(word & ~WDB_ARENA_CHUNK_SIZE_MASK);
+}
+
+static struct wdb_arena_chunk *chunk_at(const struct wdb_arena *arena,
+                                        uint32_t slot)
+{
+    return chunk_of(word_at(arena, slot));
 }
 
 static struct wdb_arena_use *use_at(const struct wdb_arena *arena,
@@ -66,8 +79,7 @@ static struct wdb_arena_use *use_at(const struct wdb_arena *arena,
 
 static uint32_t unit_count_at(const struct wdb_arena *arena, uint32_t slot)
 {
-    return atomic_load_explicit(&use_at(arena, slot)->unit_count,
-                                memory_order_relaxed);
+    return use_at(arena, slot)->unit_count;
 }
 
 static uint32_t slot_of(wdb_ref ref)
@@ -83,7 +95,9 @@ static wdb_ref ref_of(uint32_t slot, uint32_t unit)
 static int directory_grow(struct wdb_arena *arena)
 {
     struct wdb_arena_directory *old = directory_of(arena);
-    uint32_t capacity = old == NULL ? DIRECTORY_FIRST : 2 * old->capacity;
+    const uint32_t old_capacity =
+        atomic_load_explicit(&arena->directory_capacity, memory_order_relaxed);
+    const uint32_t capacity = old == NULL ? DIRECTORY_FIRST : 2 * old_capacity;
     size_t size = sizeof(*old) +
                   capacity * (sizeof(old->chunks[0]) + sizeof(old->uses[0]));
     struct wdb_arena_directory *new = malloc(size);
@@ -91,17 +105,17 @@ static int directory_grow(struct wdb_arena *arena)
         return WALKERDB_ENOMEM;
     }
     new->older = old;
-    new->capacity = capacity;
     new->uses = (struct wdb_arena_use *)(void *)&new->chunks[capacity];
     for (uint32_t i = 0; i < capacity; i++) {
-        bool is_old = i < arena->slot_count;
-        atomic_init(&new->chunks[i], is_old ? chunk_at(arena, i) : NULL);
-        atomic_init(&new->uses[i].unit_count,
-                    is_old ? unit_count_at(arena, i) : 0);
-        new->uses[i].live_count = is_old ? use_at(arena, i)->live_count : 0;
+        const bool is_old = i < arena->slot_count;
+        atomic_init(&new->chunks[i], is_old ? word_at(arena, i) : 0);
+        new->uses[i] =
+            is_old ? *use_at(arena, i) : (struct wdb_arena_use){0};
     }
     arena->directory_size += size;
     atomic_store_explicit(&arena->directory, new, memory_order_release);
+    atomic_store_explicit(&arena->directory_capacity, capacity,
+                          memory_order_release);
     return 0;
 }
 
@@ -116,8 +130,8 @@ static int find_slot(struct wdb_arena *arena, uint32_t *slot_out)
     if (slot == SLOT_COUNT_MAX) {
         return WALKERDB_ENOMEM;
     }
-    struct wdb_arena_directory *directory = directory_of(arena);
-    if (directory == NULL || slot == directory->capacity) {
+    if (slot == atomic_load_explicit(&arena->directory_capacity,
+                                     memory_order_relaxed)) {
         int rc = directory_grow(arena);
         if (rc != 0) {
             return rc;
@@ -125,6 +139,17 @@ static int find_slot(struct wdb_arena *arena, uint32_t *slot_out)
     }
     *slot_out = slot;
     return 0;
+}
+
+/* The number that stands for a chunk's size in its word. */
+static uint32_t size_number(uint32_t unit_count)
+{
+    uint32_t number = 0;
+    while (number < WDB_ARENA_CHUNK_ALONE &&
+           WDB_ARENA_CHUNK_UNITS_MIN << number != unit_count) {
+        number++;
+    }
+    return number;
 }
 
 static int chunk_add(struct wdb_arena *arena, uint32_t unit_count,
@@ -135,14 +160,14 @@ static int chunk_add(struct wdb_arena *arena, uint32_t unit_count,
     if (rc != 0) {
         return rc;
     }
-    struct wdb_arena_chunk *chunk = malloc((size_t)unit_count * WDB_ARENA_UNIT);
-    if (chunk == NULL) {
+    void *chunk;
+    if (posix_memalign(&chunk, WDB_CACHE_LINE,
+                       (size_t)unit_count * WDB_ARENA_UNIT) != 0) {
         return WALKERDB_ENOMEM;
     }
-    use_at(arena, slot)->live_count = 0;
-    atomic_store_explicit(&use_at(arena, slot)->unit_count, unit_count,
-                          memory_order_relaxed);
-    atomic_store_explicit(&directory_of(arena)->chunks[slot], chunk,
+    *use_at(arena, slot) = (struct wdb_arena_use){.unit_count = unit_count};
+    atomic_store_explicit(&directory_of(arena)->chunks[slot],
+                          (uintptr_t)chunk | size_number(unit_count),
                           memory_order_release);
     if (slot == arena->slot_count) {
         arena->slot_count++;
@@ -161,7 +186,7 @@ static void free_chunk(struct wdb_epoch_retired *node)
 static void chunk_retire(struct wdb_arena *arena, uint32_t slot)
 {
     struct wdb_arena_chunk *chunk = chunk_at(arena, slot);
-    atomic_store_explicit(&directory_of(arena)->chunks[slot], NULL,
+    atomic_store_explicit(&directory_of(arena)->chunks[slot], 0,
                           memory_order_release);
     arena->chunk_count--;
     arena->unit_count -= unit_count_at(arena, slot);
@@ -192,6 +217,7 @@ static void forget_blocks(struct wdb_arena *arena)
 void wdb_arena_init(struct wdb_arena *arena, struct wdb_epoch *epoch)
 {
     atomic_init(&arena->directory, NULL);
+    atomic_init(&arena->directory_capacity, 0);
     arena->epoch = epoch;
     arena->chunk_count = 0;
     arena->unit_count = 0;
@@ -223,32 +249,29 @@ void wdb_arena_release(struct wdb_arena *arena)
     wdb_arena_init(arena, NULL);
 }
 
-/*
- * Chunk and number of units are two words. If the chunk is the same after the
- * number was loaded, they belong together: a slot gets its next chunk only
- * after it had none, and inside the epoch no other chunk has this address.
- */
 const uint32_t *wdb_arena_peek(const struct wdb_arena *arena, wdb_ref ref)
 {
+    const uint32_t capacity =
+        atomic_load_explicit(&arena->directory_capacity, memory_order_acquire);
+    const uint32_t slot = slot_of(ref);
+    const uint32_t unit = ref & (WDB_ARENA_CHUNK_UNITS - 1);
+    if (slot >= capacity) {
+        return NULL;
+    }
     struct wdb_arena_directory *directory =
         atomic_load_explicit(&arena->directory, memory_order_acquire);
-    uint32_t slot = slot_of(ref);
-    uint32_t unit = ref & (WDB_ARENA_CHUNK_UNITS - 1);
-    if (directory == NULL || slot >= directory->capacity) {
-        return NULL;
-    }
-    struct wdb_arena_chunk *chunk =
+    const wdb_arena_chunk_word word =
         atomic_load_explicit(&directory->chunks[slot], memory_order_acquire);
-    uint32_t unit_count =
-        atomic_load_explicit(&directory->uses[slot].unit_count,
-                             memory_order_acquire);
-    if (chunk == NULL || unit < WDB_ARENA_CHUNK_HEADER ||
-        unit + WDB_ARENA_BLOCK_MIN > unit_count ||
-        atomic_load_explicit(&directory->chunks[slot], memory_order_relaxed) !=
-            chunk) {
+    const uint32_t size = word & WDB_ARENA_CHUNK_SIZE_MASK;
+    const uint32_t unit_count = size == WDB_ARENA_CHUNK_ALONE
+                                    ? WDB_ARENA_CHUNK_HEADER +
+                                          WDB_ARENA_BLOCK_MIN
+                                    : WDB_ARENA_CHUNK_UNITS_MIN << size;
+    if (word == 0 || unit < WDB_ARENA_CHUNK_HEADER ||
+        unit + WDB_ARENA_BLOCK_MIN > unit_count) {
         return NULL;
     }
-    return (const uint32_t *)chunk + unit;
+    return (const uint32_t *)chunk_of(word) + unit;
 }
 
 /* ---- size classes and free lists ----------------------------------------- */
@@ -396,7 +419,7 @@ static uint32_t bump_room(const struct wdb_arena *arena)
 static uint32_t chunk_units_for(const struct wdb_arena *arena, uint32_t units)
 {
     uint64_t wanted = arena->unit_count / CHUNK_SHARE;
-    uint32_t size = CHUNK_UNITS_MIN;
+    uint32_t size = WDB_ARENA_CHUNK_UNITS_MIN;
     while (size < WDB_ARENA_CHUNK_UNITS &&
            (size < wanted || size < units + WDB_ARENA_CHUNK_HEADER)) {
         size *= 2;

@@ -42,28 +42,37 @@
 /* Place of a block; 0 is none. */
 typedef uint32_t wdb_ref;
 
-/* The units 0 to 5 of a chunk's numbering are this header. It is seldom
- * touched: what is asked for often stands in the directory. */
+/* The units 0 to 7 of a chunk's numbering are this header: seldom touched, and
+ * of half a cache line, so that no block of 32 bytes lies in two lines. */
 struct wdb_arena_chunk {
     struct wdb_epoch_retired retired;
-};
+    uint64_t reserved;
+} __attribute__((aligned(32)));
 #define WDB_ARENA_CHUNK_HEADER (sizeof(struct wdb_arena_chunk) / WDB_ARENA_UNIT)
 
 struct wdb_arena_use {
-    _Atomic uint32_t unit_count; /* header included */
-    uint32_t live_count;         /* units in blocks that are in use */
+    uint32_t unit_count; /* header included */
+    uint32_t live_count; /* units in blocks that are in use */
 };
+
+/* Chunks begin at cache lines; the low bits of their addresses say how large
+ * they are, so a peek needs this one word: 128 << size units, or one block. */
+typedef uintptr_t wdb_arena_chunk_word;
+#define WDB_ARENA_CHUNK_UNITS_MIN 128U
+#define WDB_ARENA_CHUNK_ALONE     5 /* size of those that hold one large block */
+#define WDB_ARENA_CHUNK_SIZE_MASK ((uintptr_t)WDB_CACHE_LINE - 1)
 
 struct wdb_arena_directory {
     struct wdb_arena_directory *older;
-    uint32_t capacity;
     struct wdb_arena_use *uses; /* behind the chunks, one for each */
-    _Atomic(struct wdb_arena_chunk *) chunks[];
+    _Atomic wdb_arena_chunk_word chunks[]; /* 0: none */
 };
 
 struct wdb_arena {
     _Atomic(struct wdb_arena_directory *) directory; /* NULL at first */
-    struct wdb_epoch *epoch;                         /* may be NULL */
+    /* Slots of it. Stored after the directory, loaded before it. */
+    _Atomic uint32_t directory_capacity;
+    struct wdb_epoch *epoch; /* may be NULL */
     uint32_t slot_count; /* slots of the directory ever used */
     uint32_t slot_free;  /* none below is free */
     uint32_t chunk_count;
@@ -114,10 +123,11 @@ static inline uint32_t *wdb_arena_words(const struct wdb_arena *arena,
 {
     struct wdb_arena_directory *directory =
         atomic_load_explicit(&arena->directory, memory_order_relaxed);
-    struct wdb_arena_chunk *chunk =
+    const wdb_arena_chunk_word word =
         atomic_load_explicit(&directory->chunks[ref >> WDB_ARENA_CHUNK_BITS],
                              memory_order_relaxed);
-    return (uint32_t *)chunk + (ref & (WDB_ARENA_CHUNK_UNITS - 1));
+    return (uint32_t *)(word & ~WDB_ARENA_CHUNK_SIZE_MASK) +
+           (ref & (WDB_ARENA_CHUNK_UNITS - 1));
 }
 
 /* The same without the lock, inside the epoch: NULL if the ref cannot be right,

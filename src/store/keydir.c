@@ -266,27 +266,32 @@ bool wdb_keydir_move(struct wdb_keydir *keydir, uint64_t hash,
 
 /* ---- prefetch passes ----------------------------------------------------- */
 
-void wdb_keydir_prefetch_bucket(const struct wdb_keydir *keydir, uint64_t hash)
+void wdb_keydir_probe_bucket(const struct wdb_keydir *keydir, uint64_t hash,
+                             struct wdb_keydir_probe *probe)
 {
     const struct wdb_table *table = table_for(keydir, hash);
+    probe->table = table;
+    probe->bucket = NULL;
+    probe->entry = NULL;
     if (table != NULL) {
-        WDB_PREFETCH(wdb_table_peek_bucket(table, hash));
+        probe->bucket = wdb_table_peek_bucket(table, hash, &probe->tag);
+        WDB_PREFETCH(probe->bucket);
     }
 }
 
-void wdb_keydir_prefetch_entry(const struct wdb_keydir *keydir, uint64_t hash)
+void wdb_keydir_probe_entry(struct wdb_keydir_probe *probe)
 {
-    const struct wdb_table *table = table_for(keydir, hash);
-    if (table != NULL) {
-        WDB_PREFETCH(wdb_table_peek_entry(table, hash));
+    if (probe->bucket != NULL) {
+        probe->entry =
+            wdb_table_peek_entry(probe->table, probe->bucket, probe->tag);
+        WDB_PREFETCH(probe->entry);
+        WDB_PREFETCH(probe->entry + WDB_ITEM_HALF);
     }
 }
 
-wdb_position wdb_keydir_peek(const struct wdb_keydir *keydir, uint64_t hash)
+wdb_position wdb_keydir_probe_position(const struct wdb_keydir_probe *probe)
 {
-    const struct wdb_table *table = table_for(keydir, hash);
-    const uint32_t *words =
-        table == NULL ? NULL : wdb_table_peek_entry(table, hash);
+    const uint32_t *words = probe->entry;
     if (words == NULL) {
         return 0;
     }

@@ -81,12 +81,22 @@ bool wdb_keydir_delete(struct wdb_keydir *keydir, uint64_t hash,
 bool wdb_keydir_move(struct wdb_keydir *keydir, uint64_t hash,
                      struct wdb_slice key, wdb_position from, wdb_position to);
 
-/* Prefetch passes, without the lock but inside options.epoch: the bucket;
- * then the entry; then returns the likely position (0 = none). A hint: it may
- * be stale or, if the key is written meanwhile, half of two positions. */
-void wdb_keydir_prefetch_bucket(const struct wdb_keydir *keydir, uint64_t hash);
-void wdb_keydir_prefetch_entry(const struct wdb_keydir *keydir, uint64_t hash);
-wdb_position wdb_keydir_peek(const struct wdb_keydir *keydir, uint64_t hash);
+/*
+ * Prefetch passes over many keys, without the lock but all of them inside one
+ * stay in options.epoch: ask for the bucket; then for the entry; then the
+ * likely position (0 = none). A hint: it may be stale or, if the key is written
+ * meanwhile, half of two positions.
+ */
+struct wdb_keydir_probe {
+    const void *table;  /* NULL: there is nothing to ask for */
+    const void *bucket; /* the same */
+    const uint32_t *entry;
+    uint16_t tag;
+};
+void wdb_keydir_probe_bucket(const struct wdb_keydir *keydir, uint64_t hash,
+                             struct wdb_keydir_probe *probe);
+void wdb_keydir_probe_entry(struct wdb_keydir_probe *probe);
+wdb_position wdb_keydir_probe_position(const struct wdb_keydir_probe *probe);
 
 /* Keys in all stripes, and in one; relaxed, no lock. */
 uint64_t wdb_keydir_count(const struct wdb_keydir *keydir);

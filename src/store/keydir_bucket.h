@@ -84,38 +84,49 @@ static inline void wdb_ref_store(uint32_t *slot, wdb_ref ref)
     __atomic_store_n(slot, ref, __ATOMIC_RELEASE);
 }
 
-/* A bit for each of the slots with that tag; 0 asks for the free ones. */
-static inline uint32_t wdb_bucket_match(const struct wdb_bucket *bucket,
-                                        uint16_t tag)
+/* A bit for each tag that is the wanted one. `tags` are the bucket's, four to a
+ * word. */
+static inline uint32_t wdb_tags_match(uint64_t first, uint64_t second,
+                                      uint32_t third, uint16_t wanted)
 {
 #ifdef __SSE2__
-    __m128i mask = _mm_set1_epi16(WDB_TAG_MASK);
-    __m128i wanted = _mm_set1_epi16((short)tag);
-    __m128i low = _mm_load_si128((const __m128i *)(const void *)bucket->tags);
-    __m128i high = _mm_cvtsi32_si128((int)wdb_load32(&bucket->tags[8]));
-    low = _mm_cmpeq_epi16(_mm_and_si128(low, mask), wanted);
-    high = _mm_cmpeq_epi16(_mm_and_si128(high, mask), wanted);
+    const __m128i mask = _mm_set1_epi16(WDB_TAG_MASK);
+    const __m128i tag = _mm_set1_epi16((short)wanted);
+    __m128i low = _mm_set_epi64x((long long)second, (long long)first);
+    __m128i high = _mm_cvtsi32_si128((int)third);
+    low = _mm_cmpeq_epi16(_mm_and_si128(low, mask), tag);
+    high = _mm_cmpeq_epi16(_mm_and_si128(high, mask), tag);
     return (uint32_t)_mm_movemask_epi8(_mm_packs_epi16(low, high)) &
            WDB_BUCKET_MASK;
 #else
     uint32_t bits = 0;
     for (uint32_t i = 0; i < WDB_BUCKET_SLOTS; i++) {
-        bits |= (uint32_t)((bucket->tags[i] & WDB_TAG_MASK) == tag) << i;
+        const uint64_t word = i < 4 ? first : i < 8 ? second : third;
+        bits |= (uint32_t)((word >> i % 4 * 16 & WDB_TAG_MASK) == wanted) << i;
     }
     return bits;
 #endif
 }
 
-/* The same without the lock: one relaxed load for each tag. */
+/* A bit for each of the slots with that tag; 0 asks for the free ones. */
+static inline uint32_t wdb_bucket_match(const struct wdb_bucket *bucket,
+                                        uint16_t tag)
+{
+    return wdb_tags_match(wdb_load64(&bucket->tags[0]),
+                          wdb_load64(&bucket->tags[4]),
+                          wdb_load32(&bucket->tags[8]), tag);
+}
+
+/* The same without the lock. */
 static inline uint32_t wdb_bucket_peek_match(const struct wdb_bucket *bucket,
                                              uint16_t tag)
 {
-    uint32_t bits = 0;
-    for (uint32_t i = 0; i < WDB_BUCKET_SLOTS; i++) {
-        uint16_t seen = __atomic_load_n(&bucket->tags[i], __ATOMIC_RELAXED);
-        bits |= (uint32_t)((seen & WDB_TAG_MASK) == tag) << i;
-    }
-    return bits;
+    const void *tags = bucket->tags;
+    const uint64_t *words = tags;
+    const uint32_t *last = (const uint32_t *)tags + 4;
+    return wdb_tags_match(__atomic_load_n(&words[0], __ATOMIC_RELAXED),
+                          __atomic_load_n(&words[1], __ATOMIC_RELAXED),
+                          __atomic_load_n(last, __ATOMIC_RELAXED), tag);
 }
 
 /* False if no key with that tag is in the overflow node. */

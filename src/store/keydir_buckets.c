@@ -16,10 +16,17 @@ static uint32_t chunk_bucket_count(uint32_t chunk)
     return chunk < 5 ? 2U << chunk : WDB_TABLE_CHUNK_BUCKETS;
 }
 
+static uint32_t directory_capacity(const struct wdb_table *table)
+{
+    return atomic_load_explicit(&table->directory_capacity,
+                                memory_order_relaxed);
+}
+
 static int directory_grow(struct wdb_table *table, uint32_t capacity_min)
 {
     struct wdb_bucket_directory *old = wdb_table_directory(table);
-    uint32_t capacity = old == NULL ? 4 : 2 * old->capacity;
+    const uint32_t old_capacity = directory_capacity(table);
+    uint32_t capacity = old == NULL ? 4 : 2 * old_capacity;
     if (capacity < capacity_min) {
         capacity = capacity_min;
     }
@@ -30,16 +37,17 @@ static int directory_grow(struct wdb_table *table, uint32_t capacity_min)
         return WALKERDB_ENOMEM;
     }
     new->older = old;
-    new->capacity = capacity;
     new->owners = (struct wdb_bucket_chunk **)(void *)&new->chunks[capacity];
     for (uint32_t i = 0; i < capacity; i++) {
         struct wdb_bucket_chunk *owner =
-            old != NULL && i < old->capacity ? old->owners[i] : NULL;
+            i < old_capacity ? old->owners[i] : NULL;
         new->owners[i] = owner;
         atomic_init(&new->chunks[i], owner == NULL ? NULL : owner->buckets);
     }
     table->directory_size += size;
     atomic_store_explicit(&table->directory, new, memory_order_release);
+    atomic_store_explicit(&table->directory_capacity, capacity,
+                          memory_order_release);
     return 0;
 }
 
@@ -47,8 +55,7 @@ int wdb_table_chunk_ensure(struct wdb_table *table, uint32_t index)
 {
     uint32_t offset;
     uint32_t chunk = wdb_table_chunk_of(index, &offset);
-    if (wdb_table_directory(table) == NULL ||
-        chunk >= wdb_table_directory(table)->capacity) {
+    if (chunk >= directory_capacity(table)) {
         int rc = directory_grow(table, chunk + 1);
         if (rc != 0) {
             return rc;
@@ -163,7 +170,7 @@ void wdb_table_free(struct wdb_table *table)
     wdb_arena_release(&table->arena);
     table->epoch = NULL;
     struct wdb_bucket_directory *directory = wdb_table_directory(table);
-    for (uint32_t i = 0; directory != NULL && i < directory->capacity; i++) {
+    for (uint32_t i = 0; i < directory_capacity(table); i++) {
         if (directory->owners[i] != NULL) {
             chunk_retire(table, i);
         }

@@ -26,6 +26,9 @@ enum wdb_block_kind {
     WDB_KIND_NODE = 2
 };
 
+/* Of short keys an entry lies in the lines of its first word and of this. */
+#define WDB_ITEM_HALF 8
+
 #define WDB_ITEM_FIXED_SIZE  12
 #define WDB_ITEM_KEY_LONG    255
 #define WDB_ITEM_FLAGS_SHIFT 20

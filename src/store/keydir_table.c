@@ -45,6 +45,7 @@ bool wdb_table_find(const struct wdb_table *table, uint64_t hash,
          bits &= bits - 1) {
         uint32_t slot = (uint32_t)__builtin_ctz(bits);
         uint32_t *words = wdb_arena_words(&table->arena, bucket->refs[slot]);
+        WDB_PREFETCH(words + WDB_ITEM_HALF); /* most of them end there */
         if (WDB_LIKELY(wdb_item_has_key(words, key))) {
             *out = (struct wdb_found){bucket, slot, words};
             return true;
@@ -269,49 +270,40 @@ bool wdb_table_next_tagged(const struct wdb_table *table, uint64_t hash,
 
 /* ---- without the lock ---------------------------------------------------- */
 
-/* As wdb_table_place; the bucket is NULL if it is not known. */
-static struct wdb_place peek_place(const struct wdb_table *table, uint64_t hash)
+const struct wdb_bucket *wdb_table_peek_bucket(const struct wdb_table *table,
+                                               uint64_t hash,
+                                               uint16_t *tag_out)
 {
-    uint64_t place = hash >> table->stripe_bits;
-    uint32_t count =
+    const uint64_t place = hash >> table->stripe_bits;
+    const uint32_t count =
         atomic_load_explicit(&table->bucket_count, memory_order_acquire);
-    uint32_t index = wdb_table_bucket_index(place, count);
-    uint32_t bits = wdb_table_bucket_bits(index, count);
-    struct wdb_place found = {NULL, wdb_tag_of(hash, place, bits)};
+    const uint32_t index = wdb_table_bucket_index(place, count);
+    const uint32_t bits = wdb_table_bucket_bits(index, count);
+    *tag_out = wdb_tag_of(hash, place, bits);
     uint32_t offset;
-    uint32_t chunk = wdb_table_chunk_of(index, &offset);
+    const uint32_t chunk = wdb_table_chunk_of(index, &offset);
+    if (chunk >= atomic_load_explicit(&table->directory_capacity,
+                                      memory_order_acquire)) {
+        return NULL;
+    }
     struct wdb_bucket_directory *directory =
         atomic_load_explicit(&table->directory, memory_order_acquire);
-    if (chunk < directory->capacity) {
-        found.bucket = atomic_load_explicit(&directory->chunks[chunk],
-                                            memory_order_acquire);
-    }
-    if (found.bucket != NULL) {
-        found.bucket += offset;
-    }
-    return found;
-}
-
-const struct wdb_bucket *wdb_table_peek_bucket(const struct wdb_table *table,
-                                               uint64_t hash)
-{
-    return peek_place(table, hash).bucket;
+    const struct wdb_bucket *buckets =
+        atomic_load_explicit(&directory->chunks[chunk], memory_order_acquire);
+    return buckets == NULL ? NULL : buckets + offset;
 }
 
 const uint32_t *wdb_table_peek_entry(const struct wdb_table *table,
-                                     uint64_t hash)
+                                     const struct wdb_bucket *bucket,
+                                     uint16_t tag)
 {
-    struct wdb_place place = peek_place(table, hash);
-    if (place.bucket == NULL) {
-        return NULL;
-    }
-    uint32_t bits = wdb_bucket_peek_match(place.bucket, place.tag);
-    const uint32_t *slot = &place.bucket->overflow;
+    const uint32_t bits = wdb_bucket_peek_match(bucket, tag);
+    const uint32_t *slot = &bucket->overflow;
     if (bits != 0) {
-        slot = &place.bucket->refs[__builtin_ctz(bits)];
-    } else if (!wdb_bucket_may_overflow(place.bucket, place.tag)) {
+        slot = &bucket->refs[__builtin_ctz(bits)];
+    } else if (!wdb_bucket_may_overflow(bucket, tag)) {
         return NULL;
     }
-    wdb_ref ref = __atomic_load_n(slot, __ATOMIC_ACQUIRE);
+    const wdb_ref ref = __atomic_load_n(slot, __ATOMIC_ACQUIRE);
     return ref == 0 ? NULL : wdb_arena_peek(&table->arena, ref);
 }

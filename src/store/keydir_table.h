@@ -28,22 +28,25 @@ struct wdb_bucket_chunk {
 };
 struct wdb_bucket_directory {
     struct wdb_bucket_directory *older;
-    uint32_t capacity;
     struct wdb_bucket_chunk **owners; /* behind the chunks, one for each */
     _Atomic(struct wdb_bucket *) chunks[];
 };
 
 struct wdb_table {
-    _Atomic(struct wdb_bucket_directory *) directory;
+    /* What a search needs is in the first cache line. */
+    WDB_ALIGN_CACHE _Atomic(struct wdb_bucket_directory *) directory;
+    /* Slots of it. Stored after the directory, loaded before it. */
+    _Atomic uint32_t directory_capacity;
     _Atomic uint32_t bucket_count;
     uint32_t stripe_bits;
+    struct wdb_arena arena;
+
     struct wdb_siphash_key hash_key;
     struct wdb_epoch *epoch;
     uint64_t bucket_memory; /* bytes of chunks and directories */
     uint64_t directory_size;
     /* Read by anyone, relaxed. */
     _Atomic uint64_t count, expiry_count, memory;
-    struct wdb_arena arena;
 #ifdef WDB_DEBUG
     atomic_bool is_changing; /* two writers at once: somebody has no lock */
 #endif
@@ -111,13 +114,16 @@ bool wdb_table_next_tagged(const struct wdb_table *table, uint64_t hash,
                            uint32_t *cursor, wdb_ref *out);
 uint64_t wdb_table_hash(const struct wdb_table *table, const uint32_t *entry);
 
-/* Without the lock, inside the epoch: the bucket (NULL if unknown). */
+/* Without the lock, inside the epoch: the bucket (NULL if unknown), and the tag
+ * that the key has there. */
 const struct wdb_bucket *wdb_table_peek_bucket(const struct wdb_table *table,
-                                               uint64_t hash);
-/* The entry that is likely the one, or the overflow node where it may be; NULL
- * if there is neither. Only the first two words may be read, and may be
- * anything by now. */
+                                               uint64_t hash,
+                                               uint16_t *tag_out);
+/* The entry in that bucket that is likely the one, or the overflow node where
+ * it may be; NULL if there is neither. It may be anything by now; only words
+ * may be read, with wdb_word_load, and no more than the first two. */
 const uint32_t *wdb_table_peek_entry(const struct wdb_table *table,
-                                     uint64_t hash);
+                                     const struct wdb_bucket *bucket,
+                                     uint16_t tag);
 
 #endif

@@ -144,22 +144,22 @@ static int apply_group(struct wdb_store *store, const struct queue *queue,
                        uint32_t *at)
 {
     const struct pending *group[GROUP_SIZE];
-    const struct wdb_keydir *keydirs[GROUP_SIZE];
+    struct wdb_keydir_probe probes[GROUP_SIZE];
     uint32_t count = 0;
     while (count < GROUP_SIZE && *at < queue->used) {
         const struct pending *pending =
             (const struct pending *)(queue->data + *at);
-        keydirs[count] = wdb_store_keydir(store, pending->database);
-        if (keydirs[count] != NULL) {
-            wdb_keydir_prefetch_bucket(keydirs[count], pending->hash);
+        const struct wdb_keydir *keydir =
+            wdb_store_keydir(store, pending->database);
+        probes[count].bucket = NULL;
+        if (keydir != NULL) {
+            wdb_keydir_probe_bucket(keydir, pending->hash, &probes[count]);
         }
         group[count++] = pending;
         *at += pending_size(pending->key_size);
     }
     for (uint32_t i = 0; i < count; i++) {
-        if (keydirs[i] != NULL) {
-            wdb_keydir_prefetch_entry(keydirs[i], group[i]->hash);
-        }
+        wdb_keydir_probe_entry(&probes[i]);
     }
     int rc = 0;
     for (uint32_t i = 0; i < count && rc == 0; i++) {

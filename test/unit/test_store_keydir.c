@@ -545,9 +545,10 @@ static void *prefetch_thread(void *context)
         for (int i = 0; i < 64; i++) {
             uint64_t hash =
                 short_hash((uint32_t)test_random_below(&random, b->size));
-            wdb_keydir_prefetch_bucket(b->keydir, hash);
-            wdb_keydir_prefetch_entry(b->keydir, hash);
-            if (wdb_keydir_peek(b->keydir, hash) != 0) {
+            struct wdb_keydir_probe probe;
+            wdb_keydir_probe_bucket(b->keydir, hash, &probe);
+            wdb_keydir_probe_entry(&probe);
+            if (wdb_keydir_probe_position(&probe) != 0) {
                 atomic_fetch_add(&b->seen, 1);
             }
         }
