@@ -15,7 +15,7 @@
 
 #include "cmd/call.h"
 
-#define WDB_EXECUTOR_GROUP    64
+#define WDB_EXECUTOR_GROUP    16
 #define WDB_EXECUTOR_TURN_MAX 4096
 /* Nothing more is executed for a session with so much unsent output. */
 #define WDB_OUTPUT_HOLD_SIZE ((size_t)1 << 20)
