@@ -38,7 +38,7 @@ set(CMAKE_RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)
 set(CMAKE_LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/lib)
 set(CMAKE_ARCHIVE_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/lib)
 set(CMAKE_C_FLAGS_RELWITHDEBINFO "-O2 -g")
-set(CMAKE_C_FLAGS_RELEASE "-O2 -g")
+set(CMAKE_C_FLAGS_RELEASE "-O3 -g")
 
 include(CheckCCompilerFlag)
 include(CheckPIESupported)
@@ -57,7 +57,8 @@ target_compile_options(wdb_flags INTERFACE
   -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes
   -Wpointer-arith -Wwrite-strings -Wvla -Wformat=2
   $<$<BOOL:${WDB_WERROR}>:-Werror>
-  -fno-omit-frame-pointer -fno-strict-aliasing -fno-math-errno)
+  $<$<NOT:$<CONFIG:Release>>:-fno-omit-frame-pointer>
+  -fno-strict-aliasing -fno-math-errno)
 target_link_libraries(wdb_flags INTERFACE Threads::Threads m)
 
 if(WDB_SANITIZE STREQUAL "address")
