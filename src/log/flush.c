@@ -118,6 +118,7 @@ int wdb_flush_locked(struct wdb_log *log)
         atomic_load_explicit(&log->newest, memory_order_relaxed);
     const size_t last_used = last->used;
     const uint64_t index = log->index_closed;
+    const uint64_t batches = log->batch_count;
     const bool half_full =
         log->next == NULL && log->head > log->current->size / 2;
     pthread_mutex_unlock(&log->sequencer);
@@ -142,6 +143,8 @@ int wdb_flush_locked(struct wdb_log *log)
     if (rc != 0) {
         return rc;
     }
+    atomic_store_explicit(&log->batches_written, batches,
+                          memory_order_relaxed);
     atomic_store_explicit(&log->appended, index, memory_order_release);
     atomic_fetch_add_explicit(&log->flush_count, 1, memory_order_relaxed);
     wdb_gather_retire(log, last);

@@ -100,6 +100,7 @@ struct wdb_log {
     uint64_t prefill_from, prefill_to; /* here: writes must wait */
     _Atomic uint64_t flush_count;
     _Atomic uint64_t bytes_written; /* of bytes_gathered */
+    _Atomic uint64_t batches_written;
     _Atomic uint64_t appended;
 
     /* --- watermarks and state, any thread -------------------------------- */
@@ -120,6 +121,8 @@ struct wdb_log {
     pthread_mutex_t syncing;
     _Atomic uint64_t last_sync_ns; /* when it began */
     _Atomic uint64_t bytes_synced; /* bytes_written then */
+    uint64_t batches_synced;       /* batches_written then */
+    _Atomic uint64_t hold_until_ns; /* with ALWAYS: the next waits until then */
     _Atomic uint64_t sync_count, sync_ns_total, sync_ns_last, sync_ns_max;
 
     /* --- catalog --------------------------------------------------------- */

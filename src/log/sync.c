@@ -21,6 +21,15 @@
 #define PREPARE_RETRY_NS (250 * NS_PER_MS)
 /* And how often it looks whether a merge has given some back. */
 #define FULL_SLEEP_NS (25 * NS_PER_MS)
+/*
+ * With ALWAYS, a sync that released a crowd holds the next one back for as long
+ * as it took, and no longer than this: meanwhile those who got their replies
+ * append again and share it. Half as many syncs cost half as much processor,
+ * which the crowd's own work has then (PostgreSQL's commit_delay with
+ * commit_siblings is the same idea). Few writers wait for nobody.
+ */
+#define CROWD_BATCHES_MIN 8
+#define HOLD_NS_MAX       (3 * NS_PER_MS / 10)
 /* Longest sleep: disposal and reclamation are looked after so often. */
 #define SLEEP_NS_MAX (1000 * NS_PER_MS)
 
@@ -94,6 +103,19 @@ static void count_sync(struct wdb_log *log, uint64_t ns)
     }
 }
 
+/* Say until when the next sync waits for company. Under syncing. */
+static void hold_next(struct wdb_log *log, uint64_t batches, uint64_t begin_ns,
+                      uint64_t end_ns)
+{
+    const uint64_t took = end_ns - begin_ns;
+    uint64_t until = 0;
+    if (batches - log->batches_synced >= CROWD_BATCHES_MIN) {
+        until = end_ns + (took < HOLD_NS_MAX ? took : HOLD_NS_MAX);
+    }
+    log->batches_synced = batches;
+    atomic_store_explicit(&log->hold_until_ns, until, memory_order_relaxed);
+}
+
 /* Under syncing. *durable_out is set if the watermark moved. */
 static int sync_locked(struct wdb_log *log, bool finished_only,
                        uint64_t *durable_out)
@@ -106,6 +128,8 @@ static int sync_locked(struct wdb_log *log, bool finished_only,
     const uint64_t begin_ns = now_ns(log);
     const uint64_t bytes =
         atomic_load_explicit(&log->bytes_written, memory_order_relaxed);
+    const uint64_t batches =
+        atomic_load_explicit(&log->batches_written, memory_order_relaxed);
     const uint64_t durable =
         atomic_load_explicit(&log->durable, memory_order_relaxed);
     /* Loaded before the segments are listed: all entries up to it are in
@@ -137,8 +161,10 @@ static int sync_locked(struct wdb_log *log, bool finished_only,
     if (rc != 0) {
         return rc;
     }
-    count_sync(log, now_ns(log) - begin_ns);
+    const uint64_t end_ns = now_ns(log);
+    count_sync(log, end_ns - begin_ns);
     if (!finished_only) {
+        hold_next(log, batches, begin_ns, end_ns);
         atomic_store_explicit(&log->last_sync_ns, begin_ns,
                               memory_order_relaxed);
         atomic_store_explicit(&log->bytes_synced, bytes, memory_order_relaxed);
@@ -205,7 +231,7 @@ static bool sync_is_due(struct wdb_log *log)
     }
     switch (policy_of(log)) {
     case WDB_SYNC_ALWAYS:
-        return true;
+        return now_ns(log) >= atomic_load(&log->hold_until_ns);
     case WDB_SYNC_INTERVAL:
         if (log->options.sync_bytes != 0 &&
             atomic_load(&log->bytes_written) -
@@ -288,6 +314,13 @@ static uint64_t sleep_ns(struct wdb_log *log)
     uint64_t ns = SLEEP_NS_MAX;
     if (atomic_load(&log->full)) {
         ns = FULL_SLEEP_NS;
+    }
+    if (policy_of(log) == WDB_SYNC_ALWAYS) {
+        const uint64_t until = atomic_load(&log->hold_until_ns);
+        const uint64_t now = now_ns(log);
+        if (now < until && until - now < ns) {
+            ns = until - now;
+        }
     }
     if (policy_of(log) == WDB_SYNC_INTERVAL) {
         const uint64_t interval = log->options.sync_interval_ms * NS_PER_MS;
