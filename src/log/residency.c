@@ -7,9 +7,15 @@
 
 #include "walkerdb.h"
 
-#define NS_PER_S        UINT64_C(1000000000)
-#define INTERVAL_NS_MIN NS_PER_S
-#define INTERVAL_NS_MAX (16 * NS_PER_S)
+#define NS_PER_S         UINT64_C(1000000000)
+#define INTERVAL_NS_MIN  (NS_PER_S / 16)
+#define INTERVAL_NS_COLD NS_PER_S
+#define INTERVAL_NS_MAX  (16 * NS_PER_S)
+/* So many remembered answers are enough to judge by; a question costs about so
+ * much, and all together no more than this part of the time. */
+#define JUDGED_MIN     256
+#define QUESTION_NS    UINT64_C(2000)
+#define QUESTIONS_PART 4
 
 /* A window is what one question covers: a word of bits, a bit per page. */
 #define PAGE_SHIFT   12
@@ -48,8 +54,41 @@ void wdb_residency_clock_init(struct wdb_residency_clock *clock,
 {
     atomic_init(&clock->generation, 2);
     atomic_init(&clock->begun_ns, now_ns);
-    atomic_init(&clock->interval_ns, INTERVAL_NS_MIN);
+    atomic_init(&clock->interval_ns, INTERVAL_NS_COLD);
     atomic_init(&clock->cold, false);
+    atomic_init(&clock->asked, 0);
+    atomic_init(&clock->kept, 0);
+    atomic_init(&clock->gone, 0);
+}
+
+static uint64_t take(_Atomic uint64_t *count)
+{
+    return atomic_exchange_explicit(count, 0, memory_order_relaxed);
+}
+
+/* The interval behind one of this length. */
+static uint64_t next_interval(struct wdb_residency_clock *clock, bool cold,
+                              uint64_t interval_ns)
+{
+    const uint64_t gone = take(&clock->gone);
+    const uint64_t judged = gone + take(&clock->kept);
+    const uint64_t asked_ns = take(&clock->asked) * QUESTION_NS;
+    if (!cold) {
+        return interval_ns < INTERVAL_NS_MAX / 2 ? 2 * interval_ns
+                                                 : INTERVAL_NS_MAX;
+    }
+    if (judged < JUDGED_MIN) {
+        return interval_ns;
+    }
+    if (gone > judged / 32 && asked_ns < interval_ns / QUESTIONS_PART) {
+        return interval_ns / 2 > INTERVAL_NS_MIN ? interval_ns / 2
+                                                 : INTERVAL_NS_MIN;
+    }
+    if (gone < judged / 128 || asked_ns > interval_ns / QUESTIONS_PART) {
+        return interval_ns < INTERVAL_NS_COLD / 2 ? 2 * interval_ns
+                                                  : INTERVAL_NS_COLD;
+    }
+    return interval_ns;
 }
 
 bool wdb_residency_clock_tick(struct wdb_residency_clock *clock,
@@ -57,8 +96,10 @@ bool wdb_residency_clock_tick(struct wdb_residency_clock *clock,
 {
     uint64_t begun_ns = LOAD(clock->begun_ns);
     const bool cold = LOAD(clock->cold);
-    const uint64_t interval_ns =
-        cold ? INTERVAL_NS_MIN : LOAD(clock->interval_ns);
+    uint64_t interval_ns = LOAD(clock->interval_ns);
+    if (cold && interval_ns > INTERVAL_NS_COLD) {
+        interval_ns = INTERVAL_NS_COLD;
+    }
 
     if (now_ns < begun_ns || now_ns - begun_ns < interval_ns ||
         !atomic_compare_exchange_strong_explicit(&clock->begun_ns, &begun_ns,
@@ -66,10 +107,7 @@ bool wdb_residency_clock_tick(struct wdb_residency_clock *clock,
                                                  memory_order_relaxed)) {
         return false;
     }
-    const uint64_t doubled_ns = 2 * interval_ns;
-    STORE(clock->interval_ns, cold                           ? INTERVAL_NS_MIN
-                              : doubled_ns > INTERVAL_NS_MAX ? INTERVAL_NS_MAX
-                                                             : doubled_ns);
+    STORE(clock->interval_ns, next_interval(clock, cold, interval_ns));
     STORE(clock->cold, false);
     atomic_fetch_add_explicit(&clock->generation, 1, memory_order_relaxed);
     return true;
@@ -212,6 +250,21 @@ static uint64_t probe(const struct wdb_residency *residency,
     return bits;
 }
 
+/* What was remembered of a window, beside what is there now. */
+static void judge(struct wdb_residency_clock *clock, uint64_t known,
+                  uint64_t bits)
+{
+    atomic_fetch_add_explicit(&clock->asked, 1, memory_order_relaxed);
+    if (known != 0) {
+        atomic_fetch_add_explicit(&clock->kept,
+                                  (uint64_t)__builtin_popcountll(known & bits),
+                                  memory_order_relaxed);
+        atomic_fetch_add_explicit(&clock->gone,
+                                  (uint64_t)__builtin_popcountll(known & ~bits),
+                                  memory_order_relaxed);
+    }
+}
+
 bool wdb_residency_check(struct wdb_residency *residency, struct wdb_env *env,
                          const void *map, uint64_t offset, uint64_t size)
 {
@@ -235,6 +288,7 @@ bool wdb_residency_check(struct wdb_residency *residency, struct wdb_env *env,
             continue;
         }
         const uint64_t bits = probe(residency, env, map, w);
+        judge(residency->clock, known, bits);
         set_bits(piece, fresh, w, bits);
         if ((bits & mask) != mask) {
             STORE(residency->clock->cold, true);

@@ -12,8 +12,11 @@
  *
  * So an answer is used for one to two intervals. The interval is one second
  * while reads meet cold pages, and doubles up to 16 s for each one in which
- * none did: a machine with memory to spare hardly ever asks. An answer may be
- * outdated: then the read waits for the disk, and is right all the same.
+ * none did: a machine with memory to spare hardly ever asks. When a window is
+ * asked for again, remembered answers are held against the new ones: if more
+ * than a few of a hundred are outdated, memory is so short that pages go within
+ * the interval, and it is halved, down to 1/16 s. An answer may be outdated all
+ * the same: then the read waits for the disk, and is right.
  *
  * The clock that ends generations is shared by all segments of a log; a
  * segment follows when it is used next, so idle ones cost nothing.
@@ -36,6 +39,8 @@ struct wdb_residency_clock {
     _Atomic uint64_t begun_ns;    /* when this generation began */
     _Atomic uint64_t interval_ns; /* how long it lasts */
     _Atomic bool cold;            /* a read met a cold page in it */
+    _Atomic uint64_t asked;       /* questions in it, and answers remembered */
+    _Atomic uint64_t kept, gone;  /* that were still right, or outdated */
 };
 struct wdb_residency;
 

@@ -176,6 +176,38 @@ TEST(interval)
     tear_down(&s);
 }
 
+/* Remember 16 windows but for one page of each; `gone` pages of each go; the
+ * page that was never there is read, so all are asked for again. */
+static void remember_and_judge(struct setup *s, int gone)
+{
+    memset(s->fake->cached, 1, 1024);
+    for (size_t w = 0; w < 16; w++) {
+        s->fake->cached[w * 64 + 63] = 0;
+        CHECK(check(s, w * 256 * KIB, 1));
+        memset(&s->fake->cached[w * 64 + 1], 0, (size_t)gone);
+        CHECK(!check(s, w * 256 * KIB + 63 * 4096, 1));
+    }
+}
+
+/* If more than a few of the remembered pages went, the interval is halved. */
+TEST(outdated_answers)
+{
+    struct setup s;
+    set_up(&s, 4 * MIB);
+    remember_and_judge(&s, 7);
+    CHECK(!tick(&s, S - 1));
+    CHECK(tick(&s, 1));
+    CHECK(!tick(&s, S / 2 - 1));
+    CHECK(tick(&s, 1));
+    tear_down(&s);
+    set_up(&s, 4 * MIB);
+    remember_and_judge(&s, 0);
+    CHECK(tick(&s, S));
+    CHECK(!tick(&s, S - 1));
+    CHECK(tick(&s, 1));
+    tear_down(&s);
+}
+
 /* What is behind the end, empty, or cannot be asked for is no obstacle. */
 TEST(edges)
 {
