@@ -6,6 +6,7 @@
  * pass. So everything that arrived in one poll shares one write to the log,
  * and each connection gets one send.
  */
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -249,9 +250,22 @@ struct job {
     void *arg;
 };
 
+/* Threads of the pool wake up often and for moments; as batch threads they do
+ * not take the processor from a worker each time. */
+static void be_modest(void)
+{
+#ifdef SCHED_BATCH
+    const struct sched_param param = {0};
+    if (sched_getscheduler(0) == SCHED_OTHER) {
+        (void)sched_setscheduler(0, SCHED_BATCH, &param);
+    }
+#endif
+}
+
 static void job_work(uv_work_t *request)
 {
     struct job *job = request->data;
+    be_modest();
     job->work(job->arg);
 }
 
