@@ -75,8 +75,10 @@ struct wdb_env_ops {
      * resident[i] & 1 says whether page i is in memory. */
     int (*resident)(struct wdb_env *, const void *data, size_t size,
                     unsigned char *resident);
-    /* A hint about use: random access, no readahead; or drop from cache. */
+    /* A hint about use: random access, no readahead; or it is read soon; or
+     * drop from cache. */
     void (*advise_random)(struct wdb_file *);
+    void (*advise_willneed)(struct wdb_file *, uint64_t offset, uint64_t size);
     void (*advise_dontneed)(struct wdb_file *, uint64_t offset, uint64_t size);
     /* Names. rename replaces; link makes a hard link (EUNSUPPORTED, EEXISTS,
      * EIO). All: ENOTFOUND. */

@@ -342,6 +342,13 @@ static void posix_advise_random(struct wdb_file *file)
     wdb_posix_map_advise(f, 0, UINT64_MAX, MADV_RANDOM);
 }
 
+static void posix_advise_willneed(struct wdb_file *file, uint64_t offset,
+                                  uint64_t size)
+{
+    (void)posix_fadvise(wdb_posix_file(file)->fd, (off_t)offset, (off_t)size,
+                        POSIX_FADV_WILLNEED);
+}
+
 static void posix_advise_dontneed(struct wdb_file *file, uint64_t offset,
                                   uint64_t size)
 {
@@ -403,6 +410,7 @@ static const struct wdb_env_ops posix_ops = {
     .damaged = posix_damaged,
     .resident = posix_resident,
     .advise_random = posix_advise_random,
+    .advise_willneed = posix_advise_willneed,
     .advise_dontneed = posix_advise_dontneed,
     .rename = wdb_posix_rename,
     .link = wdb_posix_link,

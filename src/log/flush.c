@@ -143,8 +143,7 @@ int wdb_flush_locked(struct wdb_log *log)
     if (rc != 0) {
         return rc;
     }
-    atomic_store_explicit(&log->batches_written, batches,
-                          memory_order_relaxed);
+    atomic_store_explicit(&log->batches_written, batches, memory_order_relaxed);
     atomic_store_explicit(&log->appended, index, memory_order_release);
     atomic_fetch_add_explicit(&log->flush_count, 1, memory_order_relaxed);
     wdb_gather_retire(log, last);

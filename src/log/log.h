@@ -194,6 +194,9 @@ WDB_MUST_CHECK int wdb_log_fetch(struct wdb_log *log,
  * the scan and is returned. */
 typedef int (*wdb_log_record_cb)(void *context, const struct wdb_record *record,
                                  wdb_position position, uint64_t size);
+/* The owner has read what it reads from end to end: from now on reads are at
+ * random places, and the system shall not read ahead. */
+void wdb_log_loaded(struct wdb_log *log);
 /* All records of one segment, verified, from its first entry to its end.
  * ECORRUPT: *offset_out (may be NULL) is the bad place. */
 WDB_MUST_CHECK int wdb_log_scan(struct wdb_log *log,

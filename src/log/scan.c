@@ -6,6 +6,7 @@
 #include "log/log_internal.h"
 
 #define FETCH_CHUNK ((size_t)64 << 10)
+#define AHEAD_SIZE  ((uint64_t)1 << 20)
 
 /* End of what can be read of a segment now. */
 static uint64_t end_of(const struct wdb_segment *segment)
@@ -18,11 +19,32 @@ static uint64_t end_of(const struct wdb_segment *segment)
     return atomic_load_explicit(&segment->written, memory_order_acquire);
 }
 
+void wdb_log_loaded(struct wdb_log *log)
+{
+    pthread_mutex_lock(&log->catalog);
+    for (size_t i = 0; i < log->order_count; i++) {
+        log->env->ops->advise_random(log->order[i]->file);
+    }
+    pthread_mutex_unlock(&log->catalog);
+}
+
+void wdb_segment_read_ahead(const struct wdb_segment *segment, uint64_t offset,
+                            uint64_t *asked)
+{
+    if (offset + AHEAD_SIZE / 2 >= *asked && *asked < segment->size) {
+        const uint64_t from = *asked > offset ? *asked : offset;
+        segment->file->env->ops->advise_willneed(segment->file, from,
+                                                 AHEAD_SIZE);
+        *asked = from + AHEAD_SIZE;
+    }
+}
+
 /* An entry that is being read. */
 struct cursor {
     struct wdb_segment *segment;
     uint64_t offset; /* of the frame */
     uint64_t end;
+    uint64_t asked; /* to be read ahead */
     uint32_t previous_crc;
     struct wdb_frame frame;
     struct wdb_entry_header entry;
@@ -44,6 +66,7 @@ static int damage(const struct cursor *c)
 /* Read the headers at the offset, which is before the end. */
 static int cursor_read(struct cursor *c)
 {
+    wdb_segment_read_ahead(c->segment, c->offset, &c->asked);
     int rc = wdb_entry_decode(c->segment->map + c->offset, c->end - c->offset,
                               c->offset, c->segment->header.salt, &c->frame,
                               &c->entry);

@@ -144,6 +144,7 @@ int wdb_segment_create(struct wdb_log *log, uint64_t id,
         const void *map;
         rc = log->env->ops->map(s->file, size, &map);
         s->map = rc == 0 ? map : NULL;
+        log->env->ops->advise_random(s->file);
     }
     if (rc != 0) {
         atomic_store(&s->doomed, true);

@@ -64,6 +64,10 @@ struct wdb_segment {
     struct wdb_segment *disposed_next;
 };
 
+/* For who reads it from end to end: ask the system for what comes behind
+ * `offset`. *asked: what was asked for, 0 at first. */
+void wdb_segment_read_ahead(const struct wdb_segment *segment, uint64_t offset,
+                            uint64_t *asked);
 /* One more reference; the caller has one, holds a stripe lock that keeps a
  * position into it alive, or is inside the epoch with it in the table. */
 void wdb_segment_acquire(struct wdb_segment *segment);

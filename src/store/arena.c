@@ -109,8 +109,7 @@ static int directory_grow(struct wdb_arena *arena)
     for (uint32_t i = 0; i < capacity; i++) {
         const bool is_old = i < arena->slot_count;
         atomic_init(&new->chunks[i], is_old ? word_at(arena, i) : 0);
-        new->uses[i] =
-            is_old ? *use_at(arena, i) : (struct wdb_arena_use){0};
+        new->uses[i] = is_old ? *use_at(arena, i) : (struct wdb_arena_use){0};
     }
     arena->directory_size += size;
     atomic_store_explicit(&arena->directory, new, memory_order_release);
@@ -263,10 +262,10 @@ const uint32_t *wdb_arena_peek(const struct wdb_arena *arena, wdb_ref ref)
     const wdb_arena_chunk_word word =
         atomic_load_explicit(&directory->chunks[slot], memory_order_acquire);
     const uint32_t size = word & WDB_ARENA_CHUNK_SIZE_MASK;
-    const uint32_t unit_count = size == WDB_ARENA_CHUNK_ALONE
-                                    ? WDB_ARENA_CHUNK_HEADER +
-                                          WDB_ARENA_BLOCK_MIN
-                                    : WDB_ARENA_CHUNK_UNITS_MIN << size;
+    const uint32_t unit_count =
+        size == WDB_ARENA_CHUNK_ALONE
+            ? WDB_ARENA_CHUNK_HEADER + WDB_ARENA_BLOCK_MIN
+            : WDB_ARENA_CHUNK_UNITS_MIN << size;
     if (word == 0 || unit < WDB_ARENA_CHUNK_HEADER ||
         unit + WDB_ARENA_BLOCK_MIN > unit_count) {
         return NULL;

@@ -64,7 +64,7 @@ typedef uintptr_t wdb_arena_chunk_word;
 
 struct wdb_arena_directory {
     struct wdb_arena_directory *older;
-    struct wdb_arena_use *uses; /* behind the chunks, one for each */
+    struct wdb_arena_use *uses;            /* behind the chunks, one for each */
     _Atomic wdb_arena_chunk_word chunks[]; /* 0: none */
 };
 
@@ -73,8 +73,8 @@ struct wdb_arena {
     /* Slots of it. Stored after the directory, loaded before it. */
     _Atomic uint32_t directory_capacity;
     struct wdb_epoch *epoch; /* may be NULL */
-    uint32_t slot_count; /* slots of the directory ever used */
-    uint32_t slot_free;  /* none below is free */
+    uint32_t slot_count;     /* slots of the directory ever used */
+    uint32_t slot_free;      /* none below is free */
     uint32_t chunk_count;
     uint32_t current;     /* slot of the chunk that is filled, or NONE */
     uint32_t bump;        /* first unit of it that was never used */

@@ -271,8 +271,7 @@ bool wdb_table_next_tagged(const struct wdb_table *table, uint64_t hash,
 /* ---- without the lock ---------------------------------------------------- */
 
 const struct wdb_bucket *wdb_table_peek_bucket(const struct wdb_table *table,
-                                               uint64_t hash,
-                                               uint16_t *tag_out)
+                                               uint64_t hash, uint16_t *tag_out)
 {
     const uint64_t place = hash >> table->stripe_bits;
     const uint32_t count =

@@ -325,6 +325,7 @@ int wdb_store_load(struct wdb_store *store, char **message_out)
     } else {
         free(load.message);
     }
+    wdb_log_loaded(store->log);
     store->load_duration_ms =
         (store->env->ops->monotonic_ns(store->env) - begin_ns) /
         (uint64_t)WDB_NS_PER_MS;

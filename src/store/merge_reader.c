@@ -26,6 +26,7 @@ static int begin_entry(struct wdb_merge_reader *reader)
 {
     const struct wdb_segment *segment = reader->segment;
     struct wdb_frame frame;
+    wdb_segment_read_ahead(segment, reader->offset, &reader->asked);
     int rc =
         wdb_entry_decode(segment->map + reader->offset,
                          segment->size_used - reader->offset, reader->offset,

@@ -14,6 +14,7 @@ struct wdb_merge_reader {
     bool in_entry;
     uint64_t offset; /* of the frame of the entry that is read */
     uint64_t at;     /* in its payload */
+    uint64_t asked;  /* of the segment, to be read ahead */
     uint32_t place;
     struct wdb_entry_header entry;
 };

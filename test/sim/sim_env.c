@@ -321,6 +321,14 @@ static void sim_advise_random(struct wdb_file *file)
     (void)file;
 }
 
+static void sim_advise_willneed(struct wdb_file *file, uint64_t offset,
+                                uint64_t size)
+{
+    (void)file;
+    (void)offset;
+    (void)size;
+}
+
 static void sim_advise_dontneed(struct wdb_file *file, uint64_t offset,
                                 uint64_t size)
 {
@@ -456,6 +464,7 @@ static const struct wdb_env_ops sim_ops = {
     .damaged = sim_damaged,
     .resident = sim_resident,
     .advise_random = sim_advise_random,
+    .advise_willneed = sim_advise_willneed,
     .advise_dontneed = sim_advise_dontneed,
     .rename = sim_rename,
     .link = sim_link,

@@ -235,6 +235,7 @@ SCENARIO(mappings)
     CHECK_EQ(env->ops->resident(env, bytes, 3 * 4096, resident), 0);
     CHECK_EQ(resident[1] & 1, 1);
     env->ops->advise_random(file);
+    env->ops->advise_willneed(file, 0, 3 * 4096);
     env->ops->advise_dontneed(file, 0, 3 * 4096);
     env->ops->close(file);
     CHECK_EQ(env->ops->unlink(env, path), 0);
