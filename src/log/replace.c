@@ -15,7 +15,7 @@ int wdb_log_segment_create(struct wdb_log *log, uint64_t size,
     if (size < WDB_SEGMENT_HEADER_SIZE || size > (uint64_t)8 << 32) {
         return WALKERDB_ETOOBIG;
     }
-    struct wdb_segment *segment;
+    struct wdb_segment *segment = NULL;
     pthread_mutex_lock(&log->catalog);
     int rc = wdb_log_failure(log);
     if (rc == 0) {

@@ -281,9 +281,12 @@ void wdb_keydir_probe_bucket(const struct wdb_keydir *keydir, uint64_t hash,
 
 void wdb_keydir_probe_entry(struct wdb_keydir_probe *probe)
 {
-    if (probe->bucket != NULL) {
-        probe->entry =
-            wdb_table_peek_entry(probe->table, probe->bucket, probe->tag);
+    if (probe->bucket == NULL) {
+        return;
+    }
+    probe->entry =
+        wdb_table_peek_entry(probe->table, probe->bucket, probe->tag);
+    if (probe->entry != NULL) {
         WDB_PREFETCH(probe->entry);
         WDB_PREFETCH(probe->entry + WDB_ITEM_HALF);
     }
