@@ -15,6 +15,7 @@
 #define TAG_GAP              0x40
 #define TAG_LONG_KEY         0x80
 #define VARINT_SIZE_MAX      5 /* 35 bits: offsets of a segment / 8 have 32 */
+#define SIZE_USED_MAX        ((uint64_t)8 << 32) /* what a position spans */
 #define RECORD_HEAD_SIZE_MAX (1 + 2 * VARINT_SIZE_MAX + 5 + 4 + 8 + 16)
 
 struct header {
@@ -237,6 +238,7 @@ int wdb_hint_read_identity(const void *data, uint64_t size,
     memcpy(&header, data, sizeof(header));
     if (header.magic != MAGIC || header.version != WDB_FORMAT_VERSION ||
         (header.kind != WDB_SEGMENT_LOG && header.kind != WDB_SEGMENT_MERGED) ||
+        header.size_used > SIZE_USED_MAX ||
         memcmp(header.reserved, zeros, sizeof(zeros)) != 0 ||
         header.crc != wdb_crc32c(wdb_salt_fold(header.salt), &header,
                                  offsetof(struct header, crc))) {

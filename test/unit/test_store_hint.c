@@ -249,6 +249,27 @@ TEST(identity_must_match)
     free(data);
 }
 
+/* What no segment can be is refused, though its checksums are right: offsets
+ * beyond what a position spans could not be encoded again. */
+TEST(size_beyond_positions)
+{
+    for (int beyond = 0; beyond < 2; beyond++) {
+        struct wdb_hint_identity large = identity, found;
+        struct wdb_hint_encoder encoder;
+        uint8_t header[WDB_HINT_HEADER_SIZE] = {0};
+        large.size_used = ((uint64_t)8 << 32) + (beyond ? 8 : 0);
+        wdb_hint_encoder_init(&encoder, large.salt);
+        REQUIRE_EQ(
+            wdb_buffer_append(&encoder.out, header, WDB_HINT_HEADER_SIZE), 0);
+        REQUIRE_EQ(wdb_hint_encoder_finish(&encoder, &large, header), 0);
+        memcpy(encoder.out.data, header, sizeof(header));
+        CHECK_EQ(wdb_hint_read_identity(encoder.out.data, encoder.out.size,
+                                        &found),
+                 beyond ? WALKERDB_ECORRUPT : 0);
+        wdb_hint_encoder_release(&encoder);
+    }
+}
+
 /* Writes n samples as a file; the code of whatever failed first. */
 static int write_file(struct wdb_env *env, const char *dir, uint64_t n)
 {
