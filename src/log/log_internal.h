@@ -121,7 +121,7 @@ struct wdb_log {
     pthread_mutex_t syncing;
     _Atomic uint64_t last_sync_ns;  /* when it began */
     _Atomic uint64_t bytes_synced;  /* bytes_written then */
-    uint64_t batches_synced;        /* batches_written then */
+    uint64_t batches_synced;        /* batches_written then; step's own */
     _Atomic uint64_t hold_until_ns; /* with ALWAYS: the next waits until then */
     _Atomic uint64_t sync_count, sync_ns_total, sync_ns_last, sync_ns_max;
 

@@ -103,19 +103,6 @@ static void count_sync(struct wdb_log *log, uint64_t ns)
     }
 }
 
-/* Say until when the next sync waits for company. Under syncing. */
-static void hold_next(struct wdb_log *log, uint64_t batches, uint64_t begin_ns,
-                      uint64_t end_ns)
-{
-    const uint64_t took = end_ns - begin_ns;
-    uint64_t until = 0;
-    if (batches - log->batches_synced >= CROWD_BATCHES_MIN) {
-        until = end_ns + (took < HOLD_NS_MAX ? took : HOLD_NS_MAX);
-    }
-    log->batches_synced = batches;
-    atomic_store_explicit(&log->hold_until_ns, until, memory_order_relaxed);
-}
-
 /* Under syncing. *durable_out is set if the watermark moved. */
 static int sync_locked(struct wdb_log *log, bool finished_only,
                        uint64_t *durable_out)
@@ -128,8 +115,6 @@ static int sync_locked(struct wdb_log *log, bool finished_only,
     const uint64_t begin_ns = now_ns(log);
     const uint64_t bytes =
         atomic_load_explicit(&log->bytes_written, memory_order_relaxed);
-    const uint64_t batches =
-        atomic_load_explicit(&log->batches_written, memory_order_relaxed);
     const uint64_t durable =
         atomic_load_explicit(&log->durable, memory_order_relaxed);
     /* Loaded before the segments are listed: all entries up to it are in
@@ -161,10 +146,8 @@ static int sync_locked(struct wdb_log *log, bool finished_only,
     if (rc != 0) {
         return rc;
     }
-    const uint64_t end_ns = now_ns(log);
-    count_sync(log, end_ns - begin_ns);
+    count_sync(log, now_ns(log) - begin_ns);
     if (!finished_only) {
-        hold_next(log, batches, begin_ns, end_ns);
         atomic_store_explicit(&log->last_sync_ns, begin_ns,
                               memory_order_relaxed);
         atomic_store_explicit(&log->bytes_synced, bytes, memory_order_relaxed);
@@ -262,6 +245,27 @@ static bool prepare_is_due(struct wdb_log *log)
                PREPARE_RETRY_NS;
 }
 
+/* The sync that is due; says until when the next one waits for company. Only
+ * here, where whoever sleeps next knows of it: those who ask for a sync by
+ * themselves hold nobody back. */
+static bool run_due_sync(struct wdb_log *log)
+{
+    const uint64_t batches =
+        atomic_load_explicit(&log->batches_written, memory_order_relaxed);
+    const uint64_t begin_ns = now_ns(log);
+    if (wdb_sync_run(log, false) != 0) {
+        return false;
+    }
+    const uint64_t end_ns = now_ns(log);
+    const uint64_t took = end_ns - begin_ns;
+    const bool crowd = batches - log->batches_synced >= CROWD_BATCHES_MIN;
+    log->batches_synced = batches;
+    atomic_store(&log->hold_until_ns,
+                 crowd ? end_ns + (took < HOLD_NS_MAX ? took : HOLD_NS_MAX)
+                       : 0);
+    return true;
+}
+
 bool wdb_log_step(struct wdb_log *log)
 {
     wdb_epoch_reclaim(log->epoch);
@@ -274,7 +278,7 @@ bool wdb_log_step(struct wdb_log *log)
         return any;
     }
     if (sync_is_due(log)) {
-        any |= wdb_sync_run(log, false) == 0;
+        any |= run_due_sync(log);
     }
     if (prepare_is_due(log)) {
         any |= wdb_catalog_prepare(log, 0, true) == 0;

@@ -154,6 +154,30 @@ TEST(log_sync_prefill)
     log_place_leave(&place);
 }
 
+/* A sync that somebody asked for holds the due one behind it back never: who
+ * sleeps until the next is due does not know of it. */
+TEST(log_sync_asked_holds_nobody)
+{
+    struct log_place place = log_place_posix();
+    struct wdb_log_options options;
+    struct wdb_log_place at;
+    struct wdb_log *log;
+    log_fixture_options(&options, place.env, place.dir);
+    options.background_thread = false;
+    options.sync_policy = WDB_SYNC_ALWAYS;
+    REQUIRE_EQ(wdb_log_open(&options, &log, NULL), 0);
+    for (uint64_t i = 0; i < 100; i++) {
+        CHECK_EQ(log_fixture_append(log, i, 1, 100, &at), 0);
+    }
+    CHECK_EQ(wdb_log_sync(log), 0);
+    CHECK_EQ(log_fixture_append(log, 100, 1, 100, &at), 0);
+    CHECK_EQ(wdb_log_flush(log), 0);
+    (void)wdb_log_step(log);
+    CHECK(wdb_log_durable(log) >= at.index);
+    wdb_log_close(log);
+    log_place_leave(&place);
+}
+
 /* --- threads --------------------------------------------------------------- */
 
 enum {
