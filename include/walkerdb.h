@@ -62,7 +62,8 @@ extern "C" {
     X(-16, UNSUPPORTED, "not supported by these options")                      \
     X(-17, TRUNCATED, "the write was undone before it was committed")          \
     X(-18, ABORTED, "interrupted")                                             \
-    X(-19, ACCESS, "permission denied")
+    X(-19, ACCESS, "permission denied")                                        \
+    X(-20, NOTLEADER, "not the leader: nothing was done")
 
 enum walkerdb_error {
     WALKERDB_OK = 0,

@@ -57,6 +57,8 @@ struct wdb_log_options {
 #endif
     /* Called by the thread that moved it, holding no lock. May be NULL. */
     void (*on_durable)(void *context, uint64_t index);
+    /* The same for `appended`: whoever flushed. May be NULL. */
+    void (*on_appended)(void *context, uint64_t index);
     /* A write or sync failed; the log is poisoned. Called once. May be NULL */
     void (*on_failure)(void *context, int error, const char *message);
     /* Progress of recovery (bytes done, bytes in all). May be NULL. */
@@ -155,6 +157,26 @@ int wdb_log_set_sync_policy(struct wdb_log *log, enum wdb_sync_policy policy);
 int wdb_log_failure(const struct wdb_log *log);
 
 /*
+ * Cluster: only a leader that serves may append batches. hold(true) closes the
+ * open entry; from its return on wdb_log_append says ENOTLEADER (nothing was
+ * done) until hold(false). Entries of their own (append_entry) are not held.
+ */
+void wdb_log_hold(struct wdb_log *log, bool hold);
+bool wdb_log_is_held(const struct wdb_log *log);
+
+/*
+ * What the manifest keeps for Raft (opaque here; empty: none), and whether the
+ * directory belongs to a cluster. The slice is valid until the next set_base or
+ * install. set_base is durable on return; it also raises `retained` to at least
+ * the given index, in the same manifest, so that merge never takes what the
+ * base does not stand for. EIO, ENOSPACE, ENOMEM.
+ */
+struct wdb_slice wdb_log_base(const struct wdb_log *log);
+bool wdb_log_is_cluster(const struct wdb_log *log);
+WDB_MUST_CHECK int wdb_log_set_base(struct wdb_log *log, bool cluster,
+                                    struct wdb_slice base, uint64_t retained);
+
+/*
  * Give up all entries from `from` on (an abandoned Raft suffix). The caller has
  * undone their effects; nobody appends meanwhile. Durable in the manifest on
  * return; the generation of the log is raised, so late completions of syncs
@@ -210,6 +232,13 @@ WDB_MUST_CHECK int wdb_log_entry(struct wdb_log *log, uint64_t index,
                                  struct wdb_entry_header *entry_out,
                                  const uint8_t **payload_out,
                                  struct wdb_segment **segment_out);
+
+/* Its header alone: as cheap as finding it. ENOTFOUND, ECORRUPT. */
+WDB_MUST_CHECK int wdb_log_entry_header(struct wdb_log *log, uint64_t index,
+                                        struct wdb_entry_header *entry_out);
+/* The lowest index from which on all entries are there to be read (merge took
+ * those below); index_last + 1 if there is none. */
+uint64_t wdb_log_index_first(struct wdb_log *log);
 
 /* --- segments and manifest, for merge and backup --------------------------- */
 

@@ -22,6 +22,9 @@
 
 struct wdb_store;
 
+/* Non-zero ends the work with EABORTED. */
+typedef int (*wdb_progress_cb)(void *context, uint64_t done, uint64_t total);
+
 enum wdb_touch_kind {
     WDB_TOUCH_KEY,
     WDB_TOUCH_DATABASES
@@ -184,6 +187,27 @@ WDB_MUST_CHECK int wdb_store_apply_entry(struct wdb_store *store,
 /* Undo and give up everything from entry `from` on (all stripes are taken
  * inside). Watches are touched. As wdb_log_truncate. */
 WDB_MUST_CHECK int wdb_store_truncate(struct wdb_store *store, uint64_t from);
+/* Take back the effects of everything from entry `from` on, but leave the
+ * entries in the log: a leader that lost office. What is applied is then what
+ * was before `from`; apply_entry goes on from there. All stripes are taken
+ * inside; watches are touched. EINVALID if from <= committed. */
+WDB_MUST_CHECK int wdb_store_revert(struct wdb_store *store, uint64_t from);
+/*
+ * Put a snapshot in the place of everything: the follower's end of a transfer.
+ * dir is a directory that wdb_store_backup made elsewhere, whose files (all
+ * durable) were fetched into a directory of our own, on the same file system.
+ * Its segments get new ids and our nonce, and become ours by one replacement of
+ * the manifest, which also says `base`; the old ones are deleted behind. Then
+ * the keydirs are built anew. Nobody reads or writes meanwhile (the caller sees
+ * to it; stripes are taken, too). The log goes on behind the snapshot's last
+ * entry, everything up to there committed and durable; its generation is raised.
+ * Crash: the old state or the new one, as a whole. ECORRUPT (the snapshot is
+ * refused before anything changes), ENOSPACE, EIO, ENOMEM.
+ */
+WDB_MUST_CHECK int wdb_store_install(struct wdb_store *store, const char *dir,
+                                     uint64_t index, uint64_t term,
+                                     struct wdb_slice base,
+                                     wdb_progress_cb progress, void *context);
 /* Entries up to here are committed: their undo is freed. */
 void wdb_store_set_committed(struct wdb_store *store, uint64_t index);
 
@@ -214,7 +238,6 @@ void wdb_store_merge_pause(struct wdb_store *store, bool paused);
  * Stops at a committed index. progress may be NULL; non-zero from it aborts.
  * EEXISTS, ENOSPACE, EIO, EABORTED: then the directory is removed again.
  */
-typedef int (*wdb_progress_cb)(void *context, uint64_t done, uint64_t total);
 WDB_MUST_CHECK int wdb_store_backup(struct wdb_store *store, const char *dir,
                                     wdb_progress_cb progress, void *context);
 
