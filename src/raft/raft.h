@@ -31,6 +31,7 @@
 
 #include "base/logger.h"
 #include "db/db.h"
+#include "raft/gate.h"
 #include "raft/identity.h"
 #include "raft/members.h"
 #include "raft/peer.h"
@@ -124,6 +125,9 @@ void wdb_raft_on_appended(void *raft, uint64_t index);
 
 /* --- executing and the gate: [any] --------------------------------------------- */
 
+/* What the functions below load, for who asks at each command: gate.h. Constant
+ * as long as the object lives. */
+struct wdb_raft_gate *wdb_raft_gate(struct wdb_raft *raft);
 /* True: leader, its own term's entry is applied, nothing held: commands may be
  * executed here. May be false by the time they append; then the append says
  * ENOTLEADER, and nothing was done. */

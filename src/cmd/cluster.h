@@ -1,0 +1,46 @@
+/*
+ * cluster.h - what commands need of Raft, as a small table of functions, so
+ * that they can be tested without it. context->cluster is NULL on a single
+ * node. The server fills it by wdb_cluster_of_raft.
+ *
+ * What is asked at each command is loaded from `gate` without a call; all else
+ * goes through ops. Any thread.
+ */
+#ifndef WDB_CMD_CLUSTER_H
+#define WDB_CMD_CLUSTER_H
+
+#include "raft/gate.h"
+#include "raft/raft.h"
+
+struct wdb_context;
+
+/* How fresh a read must be (read-consistency; the numbers are the setting's). */
+enum wdb_read_level {
+    WDB_READ_LEADER,     /* by the leader, as far as it knows */
+    WDB_READ_STALE,      /* committed state of this node */
+    WDB_READ_CONSISTENT, /* by the leader, confirmed by a majority */
+    WDB_READ_DEFAULT,    /* of a session: as the setting says */
+};
+
+struct wdb_cluster_ops {
+    int (*admit)(void *context, size_t size); /* wdb_raft_admit */
+    void (*ask_round)(void *context);
+    void (*leader)(void *context, struct wdb_raft_leader *out);
+    void (*status)(void *context, struct wdb_raft_status *out);
+    uint32_t (*count_match)(void *context, uint64_t index);
+    int (*ask)(void *context, const struct wdb_raft_request *request);
+    /* The cluster's secret as text, for a node that JOINs over a connection
+     * that has authenticated itself; 0: there is none. May be NULL. */
+    size_t (*secret)(void *context, char *out, size_t size);
+};
+
+struct wdb_cluster {
+    const struct wdb_cluster_ops *ops;
+    void *context;
+    const struct wdb_raft_gate *gate;
+};
+
+/* The table over the real object. */
+void wdb_cluster_of_raft(struct wdb_raft *raft, struct wdb_cluster *out);
+
+#endif
