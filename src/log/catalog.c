@@ -30,7 +30,10 @@ struct wdb_manifest_segment wdb_catalog_describe(
 static void refresh(struct wdb_log *log, struct wdb_manifest *m)
 {
     m->generation = log->manifest.generation + 1;
-    m->index_retained = atomic_load(&log->retained);
+    const uint64_t retained = atomic_load(&log->retained);
+    /* The change itself may raise it; it counts when that is durable. */
+    m->index_retained =
+        m->index_retained < retained ? retained : m->index_retained;
     m->index_durable = atomic_load(&log->durable);
     m->index_committed = wdb_log_committed(log);
     m->time_ms = atomic_load(&log->time_ms);

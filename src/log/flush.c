@@ -164,15 +164,20 @@ int wdb_log_flush(struct wdb_log *log)
         return wdb_log_failure(log);
     }
     int rc = 0;
+    uint64_t moved = 0;
     pthread_mutex_lock(&log->writer);
     if (wanted > atomic_load_explicit(&log->appended, memory_order_relaxed)) {
         rc = wdb_flush_locked(log);
+        moved = atomic_load_explicit(&log->appended, memory_order_relaxed);
     }
     pthread_mutex_unlock(&log->writer);
     if (rc != 0) {
         return wdb_log_tell_failure(log, rc);
     }
     wdb_sync_wake_after_flush(log);
+    if (log->options.on_appended != NULL && moved != 0) {
+        log->options.on_appended(log->options.context, moved);
+    }
     return 0;
 }
 

@@ -119,6 +119,7 @@ static void log_free(struct wdb_log *log)
         log->env->ops->unlock(log->lock_file);
     }
     wdb_manifest_release(&log->manifest);
+    free((void *)(uintptr_t)log->base.data);
     free(log->order);
     for (size_t i = 0; i < WDB_COUNT(log->slots); i++) {
         free(atomic_load(&log->slots[i]));

@@ -57,7 +57,9 @@ struct wdb_log_options {
 #endif
     /* Called by the thread that moved it, holding no lock. May be NULL. */
     void (*on_durable)(void *context, uint64_t index);
-    /* The same for `appended`: whoever flushed. May be NULL. */
+    /* The same for `appended`: whoever flushed (it may hold locks of its own,
+     * stripes among them). Calls of two threads may come in any order: the
+     * highest counts, up to wdb_log_appended. May be NULL. */
     void (*on_appended)(void *context, uint64_t index);
     /* A write or sync failed; the log is poisoned. Called once. May be NULL */
     void (*on_failure)(void *context, int error, const char *message);
@@ -106,7 +108,8 @@ enum wdb_log_reserve {
  * record_count of them. Nothing is in the file before a flush. When the open
  * segment has no room, the next one takes over.
  * ENOSPACE (no segment could be made: definitely not done, may be tried
- * again), ETOOBIG, ENOMEM (not done either), EIO (poisoned), ECLOSED.
+ * again), ETOOBIG, ENOMEM, ENOTLEADER (held; not done either), EIO (poisoned),
+ * ECLOSED.
  */
 WDB_MUST_CHECK int wdb_log_append(struct wdb_log *log, const uint8_t *records,
                                   size_t size, uint32_t record_count,
@@ -125,7 +128,7 @@ WDB_MUST_CHECK int wdb_log_append_entry(struct wdb_log *log,
                                         const uint8_t *payload,
                                         struct wdb_log_place *out);
 /* May a write of about `size` bytes begin? 0, ENOSPACE, EIO, ECLOSED. Cheap:
- * two loads. */
+ * two loads. Whether batches are held is not asked. */
 int wdb_log_admit(struct wdb_log *log, size_t size);
 /* Close the open entry and write all closed ones to the file; concurrent
  * callers share the work. On return appended >= every index that was given
@@ -145,8 +148,9 @@ uint64_t wdb_log_durable(const struct wdb_log *log);
 uint64_t wdb_log_committed(const struct wdb_log *log);
 uint64_t wdb_log_retained(const struct wdb_log *log);
 void wdb_log_set_committed(struct wdb_log *log, uint64_t index);
-/* Entries below may be given up to merge. Kept in memory, stored with the next
- * manifest. */
+/* Entries below may be given up to merge. Only ever raised; in memory, stored
+ * with the next manifest: after a crash it may be lower again. Every entry from
+ * `retained` on can be read (unless it was given up before: index_first). */
 void wdb_log_set_retained(struct wdb_log *log, uint64_t index);
 /* Close the open entry and use this term from now on. */
 void wdb_log_set_term(struct wdb_log *log, uint64_t term);

@@ -87,6 +87,7 @@ struct wdb_log {
     uint64_t index_closed;
     struct wdb_segment *next; /* prepared, or NULL */
     bool stopping;            /* no appends any more */
+    _Atomic bool held;        /* no batches for now: changes under sequencer */
     uint64_t entry_count, batch_count;
     _Atomic(struct wdb_block *) newest;
     _Atomic uint64_t index_last;     /* with the open entry */
@@ -129,6 +130,8 @@ struct wdb_log {
     pthread_mutex_t catalog;
     struct wdb_manifest manifest; /* as on disk; segments as in `order` */
     _Atomic uint64_t object_counter;
+    struct wdb_slice base; /* a copy of manifest.raft; malloc'ed */
+    _Atomic bool cluster;  /* manifest.cluster */
 
     /* --- table ----------------------------------------------------------- */
     pthread_mutex_t table;
@@ -293,6 +296,17 @@ void wdb_catalog_seal_entry(struct wdb_manifest_segment *m,
 /* What the manifest should say of a new, empty, unsealed log segment. */
 struct wdb_manifest_segment wdb_catalog_describe(
     const struct wdb_segment *segment);
+
+/* --- base.c ---------------------------------------------------------------- */
+
+/* A copy in memory of its own; NULL for an empty one. ENOMEM. */
+WDB_MUST_CHECK int wdb_base_copy(struct wdb_slice base, struct wdb_slice *out);
+/* Say in a copy of the manifest what set_base says. ENOMEM: it is as before. */
+WDB_MUST_CHECK int wdb_base_edit(struct wdb_manifest *changed, bool cluster,
+                                 struct wdb_slice base, uint64_t retained);
+/* The manifest has it now: let it be the log's. `copy` is of manifest.raft, and
+ * becomes the log's memory. Under catalog, or at open. */
+void wdb_base_take_over(struct wdb_log *log, struct wdb_slice copy);
 
 /* --- room.c ---------------------------------------------------------------- */
 

@@ -37,6 +37,10 @@ enum wdb_log_mutation {
     WDB_MUTATION_SKIP_TRUNCATION = 1 << 13,
     /* write: the watermark moves although the tail was not written */
     WDB_MUTATION_SHORT_WRITE = 1 << 14,
+    /* hold: batches are appended all the same */
+    WDB_MUTATION_IGNORE_HOLD = 1 << 15,
+    /* base: not recorded in the manifest */
+    WDB_MUTATION_SKIP_BASE = 1 << 16,
 };
 
 #ifdef WDB_MUTATIONS

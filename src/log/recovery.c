@@ -391,7 +391,6 @@ static void take_over(struct wdb_recovery *r)
     atomic_store(&log->committed,
                  r->committed < r->index_last ? r->committed : r->index_last);
     atomic_store(&log->time_ms, r->time_ms);
-    atomic_store(&log->retained, log->manifest.index_retained);
     atomic_store(&log->object_counter, log->manifest.object_counter);
 }
 
@@ -423,6 +422,12 @@ static int run(struct wdb_recovery *r)
     if (rc != 0) {
         return rc;
     }
+    struct wdb_slice base;
+    rc = wdb_base_copy(log->manifest.raft, &base);
+    if (rc != 0) {
+        return rc;
+    }
+    wdb_base_take_over(log, base);
     finish_segments(r);
     take_over(r);
     return log->options.read_only ? wdb_cut_in_memory(r) : wdb_cut_run(r);

@@ -308,6 +308,49 @@ int wdb_log_entry(struct wdb_log *log, uint64_t index,
     return 0;
 }
 
+int wdb_log_entry_header(struct wdb_log *log, uint64_t index,
+                         struct wdb_entry_header *entry_out)
+{
+    struct cursor c;
+    if (index == 0 || index > wdb_log_appended(log)) {
+        return WALKERDB_ENOTFOUND;
+    }
+    struct wdb_segment *segment = segment_of(log, index);
+    if (segment == NULL) {
+        return WALKERDB_ENOTFOUND;
+    }
+    const int rc = find(log, segment, index, &c);
+    if (rc == 0) {
+        *entry_out = c.entry;
+    }
+    wdb_segment_drop(segment);
+    return rc;
+}
+
+uint64_t wdb_log_index_first(struct wdb_log *log)
+{
+    pthread_mutex_lock(&log->sequencer);
+    uint64_t first = log->index_closed + 1;
+    pthread_mutex_lock(&log->table);
+    size_t at = log->order_count;
+    if (at > 0 && log->order[at - 1] == log->next) {
+        at--; /* prepared: no index yet */
+    }
+    /* A run that merge took leaves merged segments, or a gap. */
+    for (; at > 0; at--) {
+        const struct wdb_segment *segment = log->order[at - 1];
+        const uint64_t last =
+            segment == log->current ? log->index_closed : segment->index_last;
+        if (segment->kind != WDB_SEGMENT_LOG || last + 1 != first) {
+            break;
+        }
+        first = segment->index_first;
+    }
+    pthread_mutex_unlock(&log->table);
+    pthread_mutex_unlock(&log->sequencer);
+    return first;
+}
+
 /* --- residency ------------------------------------------------------------- */
 
 bool wdb_log_is_resident(struct wdb_log *log, wdb_position position,

@@ -191,6 +191,18 @@ static int append(struct wdb_log *log, const uint8_t *records, size_t size,
     return 0;
 }
 
+/* As wdb_log_appendable, for batches, which may be held. Under sequencer. */
+static int batch_appendable(const struct wdb_log *log)
+{
+    const int rc = wdb_log_appendable(log);
+    if (WDB_LIKELY(rc == 0) &&
+        WDB_UNLIKELY(atomic_load_explicit(&log->held, memory_order_relaxed)) &&
+        !WDB_LOG_MUTATED(log, WDB_MUTATION_IGNORE_HOLD)) {
+        return WALKERDB_ENOTLEADER;
+    }
+    return rc;
+}
+
 int wdb_log_append(struct wdb_log *log, const uint8_t *records, size_t size,
                    uint32_t record_count, enum wdb_log_reserve reserve,
                    struct wdb_log_place *out)
@@ -204,7 +216,7 @@ int wdb_log_append(struct wdb_log *log, const uint8_t *records, size_t size,
         return rc;
     }
     pthread_mutex_lock(&log->sequencer);
-    rc = wdb_log_appendable(log);
+    rc = batch_appendable(log);
     if (WDB_UNLIKELY(rc != 0)) {
         goto out;
     }
@@ -214,6 +226,9 @@ int wdb_log_append(struct wdb_log *log, const uint8_t *records, size_t size,
     }
     if (WDB_UNLIKELY(!fits(log, size, reserve))) {
         rc = make_room(log, size, reserve);
+        if (rc == 0) {
+            rc = batch_appendable(log); /* held while it waited? */
+        }
     }
     if (WDB_LIKELY(rc == 0)) {
         rc = append(log, records, size, record_count, out);
@@ -352,4 +367,19 @@ void wdb_log_set_term(struct wdb_log *log, uint64_t term)
     wdb_sequencer_close_entry(log);
     log->term = term;
     pthread_mutex_unlock(&log->sequencer);
+}
+
+void wdb_log_hold(struct wdb_log *log, bool hold)
+{
+    pthread_mutex_lock(&log->sequencer);
+    if (hold) {
+        wdb_sequencer_close_entry(log);
+    }
+    atomic_store_explicit(&log->held, hold, memory_order_release);
+    pthread_mutex_unlock(&log->sequencer);
+}
+
+bool wdb_log_is_held(const struct wdb_log *log)
+{
+    return atomic_load_explicit(&log->held, memory_order_acquire);
 }
