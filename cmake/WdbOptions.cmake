@@ -2,7 +2,7 @@
 #
 # Targets that it makes:
 #   wdb_flags        flags and include paths of everything
-#   wdb_server_deps  libuv and libraft
+#   wdb_server_deps  libuv, libraft and libcrypto
 #   wdb_malloc       jemalloc, where it is used; linked by programs only, so
 #                    that the library leaves the allocator to its user
 
@@ -116,6 +116,8 @@ pkg_check_modules(LIBUV REQUIRED IMPORTED_TARGET libuv>=1.44)
 target_link_libraries(wdb_server_deps INTERFACE PkgConfig::LIBUV)
 pkg_check_modules(LIBRAFT REQUIRED IMPORTED_TARGET raft>=0.22)
 target_link_libraries(wdb_server_deps INTERFACE PkgConfig::LIBRAFT)
+pkg_check_modules(LIBCRYPTO REQUIRED IMPORTED_TARGET libcrypto>=3.0)
+target_link_libraries(wdb_server_deps INTERFACE PkgConfig::LIBCRYPTO)
 
 add_library(wdb_malloc INTERFACE)
 if(WDB_JEMALLOC)

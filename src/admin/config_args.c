@@ -238,6 +238,11 @@ static int set_base(struct wdb_config *config, const char *path)
                                 wdb_slice_str(raft_dir), true, error,
                                 sizeof(error));
     }
+    if (code == 0) {
+        code = wdb_config_store(config, WDB_CONFIG_SHARED_PATH,
+                                wdb_slice_str(path), true, error,
+                                sizeof(error));
+    }
     return code;
 }
 
