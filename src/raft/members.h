@@ -66,14 +66,17 @@ uint32_t wdb_members_voters(const struct wdb_members *members);
  * characters without blanks). */
 WDB_MUST_CHECK int wdb_members_add(struct wdb_members *members,
                                    const struct wdb_member *member);
-/* To the list of the removed. ENOTFOUND, ETOOBIG, ENOMEM. */
+/* To the list of the removed. ENOTFOUND, ETOOBIG, ENOMEM: nothing changed. */
 WDB_MUST_CHECK int wdb_members_remove(struct wdb_members *members,
                                       wdb_node_id id);
 
 /*
  * The payload of a CHANGE entry: padded with zeros to a multiple of 8.
- * ENOMEM; decode: ECORRUPT for whatever could not have been encoded here (all
- * limits, names, duplicates and padding are checked).
+ * Encode appends to out: ENOMEM; EINVALID for members that break a rule (as of
+ * wdb_members_add; or there is no cluster id, or nobody votes), which may be
+ * since their fields can be set. Decode: ECORRUPT for whatever could not have
+ * been encoded here (all limits, names, duplicates and padding are checked);
+ * ENOMEM; *out, to be released, is written only if it returns 0.
  */
 WDB_MUST_CHECK int wdb_members_encode(const struct wdb_members *members,
                                       struct wdb_buffer *out);
@@ -85,15 +88,17 @@ WDB_MUST_CHECK int wdb_members_decode(const uint8_t *data, size_t size,
  * and committed, and entries up to there may be given up to merge.
  */
 struct wdb_raft_base {
-    uint64_t index, term; /* of the last entry that it stands for */
-    uint64_t state_hash;  /* over all entries up to there */
+    uint64_t index, term;   /* of the last entry that it stands for */
+    uint64_t state_hash;    /* over all entries up to there */
     uint64_t members_index; /* the CHANGE entry that they come from */
     struct wdb_members members;
 };
 void wdb_raft_base_release(struct wdb_raft_base *base);
+/* Appends to out; no members at all (as of init) are fine. ENOMEM; EINVALID: as
+ * above, or members_index > index, or one of index and term is 0 alone. */
 WDB_MUST_CHECK int wdb_raft_base_encode(const struct wdb_raft_base *base,
                                         struct wdb_buffer *out);
-/* ECORRUPT, EVERSION. */
+/* ECORRUPT, EVERSION, ENOMEM: then *out is as before. */
 WDB_MUST_CHECK int wdb_raft_base_decode(const uint8_t *data, size_t size,
                                         struct wdb_raft_base *out);
 
