@@ -136,7 +136,7 @@ void wdb_entry_encode(struct wdb_frame *frame,
     wdb_store32(out + offsetof(struct wdb_frame, crc), frame->crc);
 }
 
-static bool entry_is_sound(const struct wdb_entry_header *entry)
+bool wdb_entry_is_sound(const struct wdb_entry_header *entry)
 {
     if (entry->payload_size % 8 != 0 || entry->reserved[0] != 0 ||
         entry->reserved[1] != 0 || entry->reserved[2] != 0) {
@@ -171,7 +171,7 @@ int wdb_entry_decode(const uint8_t *data, uint64_t size, uint64_t offset,
     memcpy(&frame, data, sizeof(frame));
     memcpy(&entry, data + sizeof(frame), sizeof(entry));
     if (frame.salt != salt || frame.offset != offset || frame.reserved != 0 ||
-        frame.crc != frame_crc(salt, data) || !entry_is_sound(&entry) ||
+        frame.crc != frame_crc(salt, data) || !wdb_entry_is_sound(&entry) ||
         entry.payload_size > size - WDB_ENTRY_OVERHEAD) {
         return WALKERDB_ECORRUPT;
     }

@@ -276,6 +276,9 @@ uint32_t wdb_payload_crc(uint32_t crc, const uint8_t *records, uint64_t size);
 /* Fill both headers in place at out (96 bytes); sets frame->crc. */
 void wdb_entry_encode(struct wdb_frame *frame,
                       const struct wdb_entry_header *entry, uint8_t *out);
+/* An entry header by itself: known type, sizes and count fit, no reserved bits.
+ * Not: index, term, time, checksum. */
+bool wdb_entry_is_sound(const struct wdb_entry_header *entry);
 /*
  * Read the frame and header at data (size bytes are readable). Checks magic,
  * salt, offset, checksum and that the payload fits into size; not the chain,
