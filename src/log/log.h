@@ -143,6 +143,10 @@ bool wdb_log_dirty(const struct wdb_log *log);
 /* --- watermarks, time, term --------------------------------------------------
  */
 uint64_t wdb_log_index_last(const struct wdb_log *log); /* incl. open entry */
+/* The last entry of records that is not from wdb_log_append: found at open, or
+ * a leader's. Whoever appends batches has applied them; these may not be. Loaded
+ * after `appended`, it covers what that does. */
+uint64_t wdb_log_index_foreign(const struct wdb_log *log);
 uint64_t wdb_log_appended(const struct wdb_log *log);
 uint64_t wdb_log_durable(const struct wdb_log *log);
 uint64_t wdb_log_committed(const struct wdb_log *log);

@@ -91,6 +91,7 @@ struct wdb_log {
     uint64_t entry_count, batch_count;
     _Atomic(struct wdb_block *) newest;
     _Atomic uint64_t index_last;     /* with the open entry */
+    _Atomic uint64_t index_foreign;  /* wdb_log_index_foreign */
     _Atomic uint64_t bytes_gathered; /* ever; blocks' used in all */
 
     /* --- writer ---------------------------------------------------------- */

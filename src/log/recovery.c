@@ -386,6 +386,7 @@ static void take_over(struct wdb_recovery *r)
     log->term =
         log->manifest.term > r->entry_term ? log->manifest.term : r->entry_term;
     atomic_store(&log->index_last, r->index_last);
+    atomic_store(&log->index_foreign, r->index_last);
     atomic_store(&log->appended, r->index_last);
     atomic_store(&log->durable, r->index_last);
     atomic_store(&log->committed,

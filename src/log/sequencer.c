@@ -271,6 +271,10 @@ static int append_entry(struct wdb_log *log,
     log->head += need;
     log->last_crc = frame.crc;
     log->index_closed = entry->index;
+    if (entry->type == WDB_ENTRY_COMMAND) {
+        atomic_store_explicit(&log->index_foreign, entry->index,
+                              memory_order_release);
+    }
     atomic_store_explicit(&log->index_last, entry->index, memory_order_release);
     log->term = entry->term;
     log->entry_count++;

@@ -166,6 +166,9 @@ static void take_over(struct wdb_log *log, const struct plan *plan)
     log->index_closed = plan->from - 1;
     log->last_crc = plan->previous_crc;
     atomic_store(&log->index_last, plan->from - 1);
+    if (atomic_load(&log->index_foreign) >= plan->from) {
+        atomic_store(&log->index_foreign, plan->from - 1);
+    }
     atomic_store(&log->appended, plan->from - 1);
     atomic_fetch_add(&log->generation, 1);
     pthread_mutex_unlock(&log->sequencer);

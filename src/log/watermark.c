@@ -8,6 +8,11 @@ uint64_t wdb_log_index_last(const struct wdb_log *log)
     return atomic_load_explicit(&log->index_last, memory_order_acquire);
 }
 
+uint64_t wdb_log_index_foreign(const struct wdb_log *log)
+{
+    return atomic_load_explicit(&log->index_foreign, memory_order_acquire);
+}
+
 uint64_t wdb_log_appended(const struct wdb_log *log)
 {
     return atomic_load_explicit(&log->appended, memory_order_acquire);

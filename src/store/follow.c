@@ -81,6 +81,9 @@ int wdb_store_apply_entry(struct wdb_store *store, uint64_t index)
     } else if (apply.block != NULL) {
         wdb_undo_keep(store, apply.block, index);
     }
+    if (rc == 0) {
+        atomic_store(&store->applied, index);
+    }
     wdb_store_unlock_all(store);
     wdb_segment_drop(segment);
     if (rc == 0 && index <= wdb_log_committed(store->log)) {

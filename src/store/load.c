@@ -319,6 +319,9 @@ int wdb_store_load(struct wdb_store *store, char **message_out)
     if (rc == 0 && store->ordered != NULL) {
         rc = order_keys(store);
     }
+    atomic_store(&store->applied, load.index_max < UINT64_MAX
+                                      ? load.index_max
+                                      : wdb_log_index_last(store->log));
     release(&load);
     if (message_out != NULL) {
         *message_out = load.message;

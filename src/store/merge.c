@@ -44,12 +44,9 @@ static void release_run(struct wdb_merge *merge, bool retire)
     atomic_store(&merge->running, false);
 }
 
-void wdb_merge_free(struct wdb_store *store)
+/* End the run where it is. Its originals go if its outputs are switched in. */
+static void drop_run(struct wdb_merge *merge)
 {
-    struct wdb_merge *merge = store->merge;
-    if (merge == NULL) {
-        return;
-    }
     const bool switched = merge->phase == WDB_MERGE_MOVE ||
                           merge->phase == WDB_MERGE_WAIT ||
                           merge->phase == WDB_MERGE_STUCK;
@@ -62,6 +59,17 @@ void wdb_merge_free(struct wdb_store *store)
         release_run(merge, switched);
     }
     free(merge->sweep);
+    merge->sweep = NULL;
+    merge->sweep_count = merge->sweep_at = 0;
+}
+
+void wdb_merge_free(struct wdb_store *store)
+{
+    struct wdb_merge *merge = store->merge;
+    if (merge == NULL) {
+        return;
+    }
+    drop_run(merge);
     pthread_mutex_destroy(&merge->mutex);
     free(merge);
     store->merge = NULL;
@@ -98,7 +106,7 @@ static void give_up(struct wdb_merge *merge, int rc)
 
 static bool truncated_since(const struct wdb_merge *merge, uint64_t generation)
 {
-    return wdb_log_generation(merge->store->log) != generation &&
+    return wdb_store_generation(merge->store) != generation &&
            !WDB_STORE_MUTATED(merge->store,
                               WDB_MUTATION_MERGE_IGNORE_TRUNCATION);
 }
@@ -180,6 +188,11 @@ static int step_settle(struct wdb_merge *merge)
         !WDB_STORE_MUTATED(store, WDB_MUTATION_MERGE_SKIP_COMMITTED)) {
         return WALKERDB_EAGAIN;
     }
+    /* Again, now that it is committed: from here on nothing that was applied
+     * by then can be undone. */
+    if (truncated_since(merge, merge->generation)) {
+        return WALKERDB_EABORTED;
+    }
 #ifdef WDB_MUTATIONS
     if (WDB_STORE_MUTATED(store, WDB_MUTATION_MERGE_UNLINK_EARLY)) {
         unlink_early(merge);
@@ -229,14 +242,17 @@ static int step_wait(struct wdb_merge *merge)
 {
     struct wdb_store *store = merge->store;
     if (store->options.log.manual_commit) {
+        /* In this order: what was undone was not committed before. */
+        const bool committed =
+            wdb_log_committed(store->log) >= merge->index_moved ||
+            WDB_STORE_MUTATED(store, WDB_MUTATION_MERGE_SKIP_COMMITTED);
         if (truncated_since(merge, merge->generation_moved)) {
             merge->moved_before = true;
             merge->phase = WDB_MERGE_MOVE;
             wdb_merge_move_begin(merge);
             return 0;
         }
-        if (wdb_log_committed(store->log) < merge->index_moved &&
-            !WDB_STORE_MUTATED(store, WDB_MUTATION_MERGE_SKIP_COMMITTED)) {
+        if (!committed) {
             return WALKERDB_EAGAIN;
         }
     }
@@ -281,6 +297,16 @@ static int step(struct wdb_merge *merge)
 /* --- who drives it ---------------------------------------------------------
  */
 
+void wdb_merge_bar(struct wdb_store *store, bool barred)
+{
+    struct wdb_merge *merge = store->merge;
+    pthread_mutex_lock(&merge->mutex);
+    merge->barred = barred;
+    drop_run(merge);
+    merge->tombstones_known = 0;
+    pthread_mutex_unlock(&merge->mutex);
+}
+
 bool wdb_merge_step(struct wdb_store *store, uint64_t *wait_ns_out)
 {
     struct wdb_merge *merge = store->merge;
@@ -292,7 +318,7 @@ bool wdb_merge_step(struct wdb_store *store, uint64_t *wait_ns_out)
         ready = merge->retry_ns;
     }
     const bool idle = merge->phase == WDB_MERGE_IDLE;
-    if (!merge->on_demand && !merge->paused && ready <= now &&
+    if (!merge->on_demand && !merge->paused && !merge->barred && ready <= now &&
         (store->options.merge_enabled || !idle) &&
         !store->options.log.read_only) {
         const int rc = step(merge);
@@ -322,7 +348,7 @@ static int drive(struct wdb_merge *merge, bool sweep)
         pthread_mutex_lock(&merge->mutex);
         const bool idle = merge->phase == WDB_MERGE_IDLE;
         int rc = WALKERDB_ENOTFOUND;
-        if (atomic_load(&merge->paused)) {
+        if (atomic_load(&merge->paused) || merge->barred) {
             rc = WALKERDB_EABORTED;
         } else if (merge->phase == WDB_MERGE_STUCK) {
             rc = atomic_load(&merge->last_error);
@@ -352,6 +378,7 @@ int wdb_store_merge(struct wdb_store *store)
     int rc = store->options.log.read_only ? WALKERDB_EREADONLY
              : merge->on_demand           ? WALKERDB_EBUSY
              : merge->paused              ? WALKERDB_EABORTED
+             : merge->barred              ? WALKERDB_EABORTED
                                           : 0;
     if (rc == 0) {
         merge->on_demand = true;
@@ -368,7 +395,7 @@ int wdb_store_merge(struct wdb_store *store)
     }
     if (rc == 0) {
         pthread_mutex_lock(&merge->mutex);
-        rc = wdb_merge_begin_sweep(merge);
+        rc = merge->barred ? WALKERDB_EABORTED : wdb_merge_begin_sweep(merge);
         pthread_mutex_unlock(&merge->mutex);
     }
     if (rc == 0) {

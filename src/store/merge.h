@@ -60,13 +60,14 @@ struct wdb_merge {
     enum wdb_merge_phase phase;
     atomic_bool paused;
     bool on_demand; /* somebody waits in wdb_store_merge */
+    bool barred;    /* everything is being replaced: no merges */
 
     struct wdb_segment **run; /* referenced */
     size_t run_count, run_at;
     uint64_t older_clean;  /* lowest clean index of what is older */
     uint64_t index_copied; /* last entry when copying had ended */
     uint64_t index_moved;  /* the same for moving */
-    uint64_t generation;   /* of the log, when the run was chosen */
+    uint64_t generation;   /* of the store, when the run was chosen */
     uint64_t generation_moved;
     struct wdb_merge_reader reader;
     struct wdb_merge_writer writer;
@@ -93,6 +94,9 @@ WDB_MUST_CHECK int wdb_merge_new(struct wdb_store *store);
 /* A run that is not switched in yet is given up; the files that the manifest
  * does not name are removed. */
 void wdb_merge_free(struct wdb_store *store);
+/* Give up the run that is under way, and begin none until this is taken back:
+ * all segments are about to be replaced. */
+void wdb_merge_bar(struct wdb_store *store, bool barred);
 void wdb_merge_stats(struct wdb_store *store, struct wdb_store_stats *out);
 /* A small step. True if something was done; *wait_ns_out (may be NULL): time
  * until the next may be due. */

@@ -238,7 +238,7 @@ static int begin(struct wdb_merge *merge, const struct view *view,
 {
     struct wdb_store *store = merge->store;
     /* What is in the open entry may still grow: the clean index is that of a
-     * closed one. All of it is applied, or its stripes are held. */
+     * closed one. */
     const int rc = wdb_log_flush(store->log);
     if (rc != 0) {
         return rc;
@@ -256,11 +256,10 @@ static int begin(struct wdb_merge *merge, const struct view *view,
         total += view->candidates[run.first + i].size;
     }
     merge->older_clean = clean_before(view, run.first);
-    merge->generation = wdb_log_generation(store->log);
     merge->moved_before = false;
     merge->read_failed = false;
     merge->begin_ns = store->env->ops->monotonic_ns(store->env);
-    uint64_t clean_index = wdb_log_appended(store->log);
+    uint64_t clean_index = wdb_store_clean_index(store, &merge->generation);
     if (WDB_STORE_MUTATED(store, WDB_MUTATION_CLEAN_INDEX_LATE)) {
         clean_index = UINT64_MAX >> 1;
     }

@@ -127,7 +127,7 @@ void wdb_merge_move_begin(struct wdb_merge *merge)
 {
     merge->run_at = 0;
     merge->origins = (struct wdb_merge_origins){.writer = &merge->writer};
-    merge->generation_moved = wdb_log_generation(merge->store->log);
+    merge->generation_moved = wdb_store_generation(merge->store);
     if (merge->writer.segment_count > 0) {
         read_output(merge);
     }

@@ -51,7 +51,11 @@
     /* load: segments are applied in the order of their ids */                   \
     X(LOAD_BY_ID, 21)                                                            \
     /* load: entries that are not known to be committed are applied, too */      \
-    X(LOAD_UNCOMMITTED, 22)
+    X(LOAD_UNCOMMITTED, 22)                                                      \
+    /* merge: what is in the log counts as dead before it is applied */          \
+    X(CLEAN_UNAPPLIED, 23)                                                       \
+    /* revert: merge is not told */                                              \
+    X(REVERT_IN_SECRET, 24)
 
 enum wdb_store_mutation {
 #define WDB_MUTATION_X(name, bit) WDB_MUTATION_##name = 1 << (bit),

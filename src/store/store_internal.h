@@ -3,6 +3,7 @@
  *
  * Locks, in the order in which they are taken:
  *   merge.mutex   one merge at a time
+ *   bury          a step of the graveyards
  *   stripes       ascending; all of them for what may touch any key
  *   shard         of the registry of objects, for a look-up
  *   databases     making a keydir
@@ -67,8 +68,14 @@ struct wdb_store {
     struct wdb_undo_block *undo_oldest, *undo_newest;
     _Atomic uint64_t undo_memory;
     pthread_mutex_t reserve_mutex;
-    void *reserve;                     /* memory for an undo that finds none */
-    _Atomic uint64_t truncation_count; /* of this process */
+    void *reserve; /* memory for an undo that finds none */
+    /* Undone entries of this process: truncations, reverts. And what of the
+     * log is not in the keydirs (wdb_store_clean_index). They change while all
+     * stripes are held; `applied`, which is the last entry that was applied
+     * from the log, also without. */
+    _Atomic uint64_t revert_count;
+    _Atomic uint64_t index_reverted; /* the last that was taken back, or 0 */
+    _Atomic uint64_t applied;
 
     struct wdb_merge *merge;
     struct wdb_background *background;
@@ -142,6 +149,21 @@ WDB_MUST_CHECK int wdb_store_apply(struct wdb_store *store,
                                    const struct wdb_record *record,
                                    wdb_position position, uint64_t size,
                                    uint64_t hash, struct wdb_undo *undo);
+
+/* Raised whenever entries were undone: what was found out about garbage before
+ * may be wrong. */
+static inline uint64_t wdb_store_generation(const struct wdb_store *store)
+{
+    return atomic_load(&store->revert_count) + wdb_log_generation(store->log);
+}
+
+/*
+ * All entries up to this one are in the keydirs, and in the file. That is not
+ * the log's end if it has entries that are not applied yet, or not any more.
+ * *generation_out: when that was so. Takes a stripe.
+ */
+uint64_t wdb_store_clean_index(struct wdb_store *store,
+                               uint64_t *generation_out);
 
 /* Rebuild everything from the log (load.c): one caller, before any other.
  * *message_out (may be NULL) as in wdb_store_open. */

@@ -243,6 +243,59 @@ void wdb_undo_release(struct wdb_store *store)
 /* --- truncation ------------------------------------------------------------
  */
 
+/* What is there now for the key or member of the record. */
+static bool find_item(struct wdb_store *store, const struct wdb_undo *undo,
+                      const struct wdb_record *record, struct wdb_item *out)
+{
+    if (record->kind == WDB_RECORD_ELEMENT_PUT) {
+        return undo->applied && wdb_store_find_element(store, record->object_id,
+                                                       record->key, out);
+    }
+    const struct wdb_keydir *keydir = wdb_store_keydir(store, record->database);
+    return keydir != NULL &&
+           wdb_keydir_get(keydir, undo->hash, record->key, out);
+}
+
+/* The garbage that the record made, or is, is none any more. */
+static void account_revert(struct wdb_store *store, struct wdb_undo *undo,
+                           const struct wdb_record *record, uint64_t size)
+{
+    struct wdb_item item;
+    struct wdb_segment *segment =
+        wdb_log_segment(store->log, wdb_position_slot(undo->position));
+    if (undo->existed && record->kind != WDB_RECORD_EXPIRE) {
+        wdb_store_account(store, undo->old.position,
+                          -(int64_t)undo->old.record_size);
+    }
+    switch (record->kind) {
+    case WDB_RECORD_PUT:
+    case WDB_RECORD_ELEMENT_PUT:
+        /* A later record of the same batch took its key, so it was garbage when
+         * the batch was made final. That one is reverted by now, and the staged
+         * position is back. */
+        if (find_item(store, undo, record, &item) &&
+            wdb_position_is_staged(item.position)) {
+            wdb_store_account(store, undo->position, -(int64_t)size);
+        }
+        break;
+    case WDB_RECORD_DELETE:
+    case WDB_RECORD_ELEMENT_DELETE:
+        atomic_fetch_sub_explicit(&segment->bytes_tombstone, size,
+                                  memory_order_relaxed);
+        break;
+    case WDB_RECORD_EXPIRE:
+        wdb_store_account(store, undo->position, -(int64_t)size);
+        /* Its put may have been staged then, and is not any more. */
+        if (undo->existed && find_item(store, undo, record, &item)) {
+            undo->old.position = item.position;
+            undo->old.record_size = item.record_size;
+        }
+        break;
+    case WDB_RECORD_DATABASES:
+        break;
+    }
+}
+
 void wdb_undo_revert_logged(struct wdb_store *store, struct wdb_undo *undo)
 {
     struct wdb_record record;
@@ -252,16 +305,12 @@ void wdb_undo_revert_logged(struct wdb_store *store, struct wdb_undo *undo)
     const int rc =
         wdb_record_decode(data, UINT64_MAX >> 1, false, &record, &size);
     wdb_assert(rc == 0);
-    if (undo->existed && (undo->kind == WDB_RECORD_PUT ||
-                          undo->kind == WDB_RECORD_DELETE || undo->applied)) {
-        wdb_store_account(store, undo->old.position,
-                          -(int64_t)undo->old.record_size);
-    }
+    account_revert(store, undo, &record, size);
     wdb_undo_revert(store, undo, &record);
 }
 
 /* All stripes are held. */
-static void revert_from(struct wdb_store *store, uint64_t from)
+static void revert_blocks(struct wdb_store *store, uint64_t from)
 {
     struct wdb_undo_block *block = store->undo_newest;
     while (block != NULL) {
@@ -288,17 +337,82 @@ static void revert_from(struct wdb_store *store, uint64_t from)
     }
 }
 
-int wdb_store_truncate(struct wdb_store *store, uint64_t from)
+/* The last entry that may not be in the keydirs. */
+static uint64_t index_unapplied(const struct wdb_store *store)
+{
+    const uint64_t reverted = atomic_load(&store->index_reverted);
+    const uint64_t foreign = wdb_log_index_foreign(store->log);
+    return foreign > reverted ? foreign : reverted;
+}
+
+/* All stripes are held. Nothing is left to undo if it was done before. */
+static void revert_from(struct wdb_store *store, uint64_t from)
+{
+    const uint64_t applied = atomic_load(&store->applied);
+    const uint64_t last = wdb_log_index_last(store->log);
+    const bool complete = applied >= index_unapplied(store);
+    if (!WDB_STORE_MUTATED(store, WDB_MUTATION_REVERT_IN_SECRET)) {
+        atomic_fetch_add(&store->revert_count, 1);
+    }
+    revert_blocks(store, from);
+    if (complete || applied >= from) {
+        atomic_store(&store->applied, from - 1 < last ? from - 1 : last);
+    }
+    atomic_store(&store->index_reverted, last);
+}
+
+uint64_t wdb_store_clean_index(struct wdb_store *store,
+                               uint64_t *generation_out)
+{
+    wdb_store_lock_one(store, 0);
+    *generation_out = wdb_store_generation(store);
+    uint64_t index = wdb_log_appended(store->log);
+    const uint64_t applied = atomic_load(&store->applied);
+    if (applied < index && applied < index_unapplied(store) &&
+        !WDB_STORE_MUTATED(store, WDB_MUTATION_CLEAN_UNAPPLIED)) {
+        index = applied;
+    }
+    wdb_store_unlock_one(store, 0);
+    return index;
+}
+
+int wdb_store_revert(struct wdb_store *store, uint64_t from)
 {
     if (from <= wdb_log_committed(store->log)) {
         return WALKERDB_EINVALID;
     }
     const int slot = wdb_epoch_enter(wdb_log_epoch(store->log));
     wdb_store_lock_all(store);
-    atomic_fetch_add(&store->truncation_count, 1);
     revert_from(store, from);
-    const int rc = wdb_log_truncate(store->log, from);
     wdb_store_unlock_all(store);
     wdb_epoch_exit(wdb_log_epoch(store->log), slot);
+    wdb_store_wake(store);
+    return 0;
+}
+
+int wdb_store_truncate(struct wdb_store *store, uint64_t from)
+{
+    if (from <= wdb_log_committed(store->log)) {
+        return WALKERDB_EINVALID;
+    }
+    /* Batches wait for the stripes, unless they are held back anyway: then
+     * nobody else has to wait for the disk. */
+    const bool held = wdb_log_is_held(store->log);
+    const int slot = wdb_epoch_enter(wdb_log_epoch(store->log));
+    wdb_store_lock_all(store);
+    revert_from(store, from);
+    if (held) {
+        wdb_store_unlock_all(store);
+        wdb_epoch_exit(wdb_log_epoch(store->log), slot);
+    }
+    const int rc = wdb_log_truncate(store->log, from);
+    if (rc == 0) {
+        /* `applied` is below: what was reverted above `from` is gone. */
+        atomic_store(&store->index_reverted, from - 1);
+    }
+    if (!held) {
+        wdb_store_unlock_all(store);
+        wdb_epoch_exit(wdb_log_epoch(store->log), slot);
+    }
     return rc;
 }
