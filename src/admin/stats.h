@@ -35,7 +35,10 @@
     X(PROTOCOL_ERRORS)                                                         \
     X(QUERY_BUFFER_LIMIT_CLOSED)                                               \
     X(OUTPUT_BUFFER_LIMIT_CLOSED)                                              \
-    X(TIMEOUT_CLOSED)
+    X(TIMEOUT_CLOSED)                                                          \
+    X(HELD)      /* requests that waited for a leader, or for room */          \
+    X(FORWARDED) /* to the leader */                                           \
+    X(LOST)      /* replies: office was lost before they could go out */
 
 enum wdb_stats_counter {
 #define WDB_X(name) WDB_STATS_##name,

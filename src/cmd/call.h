@@ -36,6 +36,10 @@ struct wdb_call {
     bool in_exec;
     bool parked; /* the handler handed the session to a job: no reply yet */
     bool failed; /* an error was answered: nothing may be committed */
+    /* In a cluster. */
+    bool confirm;    /* if it wrote nothing, its reply waits for a round */
+    bool not_leader; /* the log refused it: nothing was done or answered */
+    enum wdb_session_hold hold; /* why the dispatcher set it aside */
 };
 
 /* 0 → false. EAGAIN → true, nothing answered. Else answers the error in the

@@ -14,14 +14,6 @@
 
 struct wdb_context;
 
-/* How fresh a read must be (read-consistency; the numbers are the setting's). */
-enum wdb_read_level {
-    WDB_READ_LEADER,     /* by the leader, as far as it knows */
-    WDB_READ_STALE,      /* committed state of this node */
-    WDB_READ_CONSISTENT, /* by the leader, confirmed by a majority */
-    WDB_READ_DEFAULT,    /* of a session: as the setting says */
-};
-
 struct wdb_cluster_ops {
     int (*admit)(void *context, size_t size); /* wdb_raft_admit */
     void (*ask_round)(void *context);
@@ -40,6 +32,9 @@ struct wdb_cluster {
     const struct wdb_raft_gate *gate;
 };
 
+/* How many other voters are connected, on a leader: for
+ * min-replicas-to-write. */
+uint32_t wdb_cluster_replicas(const struct wdb_context *context);
 /* The table over the real object. */
 void wdb_cluster_of_raft(struct wdb_raft *raft, struct wdb_cluster *out);
 

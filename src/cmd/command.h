@@ -38,8 +38,12 @@ enum wdb_command_flag {
                                        by itself (SCAN, admin commands) */
     WDB_CMD_IN_MULTI = 1 << 26,     /* runs at once inside MULTI, not queued */
     WDB_CMD_WHILE_PAUSED = 1 << 27, /* CLIENT PAUSE does not hold it */
-    WDB_CMD_SCANS = 1 << 28, /* with NO_TXN: walks all keys, locking as it
+    WDB_CMD_SCANS = 1 << 28,  /* with NO_TXN: walks all keys, locking as it
                                 goes; inside EXEC all stripes are held */
+    WDB_CMD_LEADER = 1 << 29, /* in a cluster the leader executes it, although
+                                 it neither reads nor writes keys */
+    WDB_CMD_ALWAYS_FORWARD = 1 << 30, /* and it is no business of the client
+                                         where that is: never redirected */
 };
 
 /* ACL categories, one bit each, in the order in which COMMAND INFO names them

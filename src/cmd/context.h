@@ -16,8 +16,10 @@
 #include "base/logger.h"
 #include "db/db.h"
 
-struct wdb_session;
+struct wdb_cluster;
 struct wdb_executor;
+struct wdb_forward;
+struct wdb_session;
 
 /* What commands ask of the loops; net/ implements it, the simulator, too. */
 struct wdb_context_hooks {
@@ -53,6 +55,8 @@ struct wdb_context {
     const struct wdb_logger *logger;
     const struct wdb_context_hooks *hooks;
     void *hooks_context;
+    const struct wdb_cluster *cluster; /* cmd/cluster.h; NULL: a single node */
+    const struct wdb_forward *forward; /* cmd/forward.h; NULL: there is none */
     char run_id[41];
     uint64_t started_ms;
     _Atomic uint64_t session_id_next;

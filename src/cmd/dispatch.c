@@ -19,6 +19,7 @@
 #include "cmd/executor.h"
 #include "cmd/handlers.h"
 #include "cmd/monitor.h"
+#include "cmd/route.h"
 #include "cmd/transaction.h"
 
 /* A value at least this large is sent from the mapping, not copied. */
@@ -52,6 +53,10 @@ void wdb_call_wrong_type(struct wdb_call *call)
 static void answer_code(struct wdb_call *call, int code)
 {
     switch (code) {
+    case WALKERDB_ENOTLEADER: /* it is dispatched again */
+        call->failed = call->not_leader = true;
+        wdb_output_rollback(call->reply->output, call->mark);
+        break;
     case WALKERDB_ENOMEM:
         wdb_call_error(call, "OOM out of memory, the command was not done");
         break;
@@ -232,12 +237,24 @@ static bool check(struct wdb_call *call)
     return true;
 }
 
-/* Writes are asked to wait for replicas, and there are none. */
+/* Writes are asked to wait for replicas, and there are too few. In a cluster
+ * that is judged where they are executed, so not when they are queued. */
 static bool lacks_replicas(const struct wdb_call *call)
 {
     const struct wdb_config *config = call->context->config;
-    return wdb_config_u64(config, WDB_CONFIG_MIN_REPLICAS_TO_WRITE) > 0 &&
-           wdb_config_u64(config, WDB_CONFIG_MIN_REPLICAS_MAX_LAG) > 0;
+    const uint64_t wanted =
+        wdb_config_u64(config, WDB_CONFIG_MIN_REPLICAS_TO_WRITE);
+    if (WDB_LIKELY(wanted == 0) ||
+        wdb_config_u64(config, WDB_CONFIG_MIN_REPLICAS_MAX_LAG) == 0) {
+        return false;
+    }
+    if (call->context->cluster == NULL) {
+        return true;
+    }
+    return (call->session->flags & WDB_SESSION_MULTI) == 0 ||
+                   call->command->handler == wdb_cmd_exec
+               ? wdb_cluster_replicas(call->context) < wanted
+               : false;
 }
 
 /* Room in memory and on disk for what this command may write. False:
@@ -384,6 +401,37 @@ static void feed_monitors(struct wdb_call *call)
     }
 }
 
+/* The log refused to take it, because office was lost in this moment: as if it
+ * came only now. */
+static enum wdb_dispatch_result dispatch_again(struct wdb_call *call,
+                                               uint64_t errors)
+{
+    struct wdb_session *session = call->session;
+    call->reply->error_count = errors;
+    session->exec_done = false;
+    session->hold_version = UINT64_MAX; /* due at once */
+    if (session->hold_since_ns == 0) {
+        struct wdb_env *env = call->context->env;
+        session->hold_since_ns = env->ops->monotonic_ns(env);
+    }
+    call->hold = WDB_HOLD_LEADER;
+    return WDB_DISPATCH_HELD;
+}
+
+/* What its reply has to wait for. */
+static void note_gate(struct wdb_call *call, bool wrote)
+{
+    struct wdb_session *session = call->session;
+    if (session->depends < call->txn->depends) {
+        session->depends = call->txn->depends;
+    }
+    if (WDB_UNLIKELY(wrote && call->context->cluster != NULL)) {
+        session->write_index = call->txn->depends;
+    } else if (WDB_UNLIKELY(call->confirm)) {
+        session->round_wanted = true;
+    }
+}
+
 /* Locks, handler, commit. */
 static enum wdb_dispatch_result execute(struct wdb_call *call)
 {
@@ -391,6 +439,7 @@ static enum wdb_dispatch_result execute(struct wdb_call *call)
     struct wdb_txn *txn = call->txn;
     uint64_t errors = call->reply->error_count;
     bool exec = call->command->handler == wdb_cmd_exec;
+    bool wrote = false;
     begin(call);
     wdb_dispatch_handler(call);
     if (WDB_UNLIKELY(txn->cold)) {
@@ -403,15 +452,18 @@ static enum wdb_dispatch_result execute(struct wdb_call *call)
     if (WDB_UNLIKELY(call->failed)) {
         wdb_txn_abort(txn);
     } else {
+        wrote = txn->batch.count > 0;
         int code = wdb_txn_commit(txn);
         if (WDB_UNLIKELY(code != 0)) {
+            wrote = false;
             answer_code(call, code);
         }
     }
-    count_effects(call);
-    if (session->depends < txn->depends) {
-        session->depends = txn->depends;
+    if (WDB_UNLIKELY(call->not_leader)) {
+        return dispatch_again(call, errors);
     }
+    count_effects(call);
+    note_gate(call, wrote);
     feed_monitors(call);
     if (exec && (session->flags & WDB_SESSION_MULTI) != 0 &&
         (session->exec_done || call->failed)) {
@@ -420,35 +472,82 @@ static enum wdb_dispatch_result execute(struct wdb_call *call)
     return WDB_DISPATCH_DONE;
 }
 
+/* Between MULTI and EXEC. */
+static void queue(struct wdb_call *call)
+{
+    struct wdb_session *session = call->session;
+    if (call->command->flags & WDB_CMD_NO_MULTI) {
+        reject(call, "ERR Command not allowed inside a transaction");
+        return;
+    }
+    if (!check_room(call)) {
+        session->flags |= WDB_SESSION_MULTI_ERROR;
+        return;
+    }
+    int code = wdb_multi_queue(session, call);
+    if (code != 0) {
+        session->flags |= WDB_SESSION_MULTI_ERROR;
+        answer_code(call, code);
+    } else {
+        wdb_reply_simple(call->reply, "QUEUED");
+    }
+}
+
+/* Commands that take no lock, or lock by themselves. */
+static enum wdb_dispatch_result execute_unlocked(struct wdb_call *call)
+{
+    uint64_t errors = call->reply->error_count;
+    call->txn->database = call->session->database;
+    call->txn->depends = 0;
+    wdb_dispatch_handler(call);
+    if (WDB_UNLIKELY(call->not_leader)) {
+        return dispatch_again(call, errors);
+    }
+    note_gate(call, false);
+    feed_monitors(call);
+    return call->parked ? WDB_DISPATCH_PARKED : WDB_DISPATCH_DONE;
+}
+
+/* In a cluster; false: *result_out is what becomes of it. */
+static bool is_for_here(struct wdb_call *call,
+                        enum wdb_dispatch_result *result_out)
+{
+    static const enum wdb_dispatch_result results[] = {
+        [WDB_ROUTE_ANSWERED] = WDB_DISPATCH_DONE,
+        [WDB_ROUTE_HELD] = WDB_DISPATCH_HELD,
+        [WDB_ROUTE_FORWARDED] = WDB_DISPATCH_FORWARDED,
+        [WDB_ROUTE_REFUSED] = WDB_DISPATCH_REFUSED,
+    };
+    const enum wdb_route route = wdb_route(call);
+    *result_out = results[route];
+    return route == WDB_ROUTE_HERE;
+}
+
 enum wdb_dispatch_result wdb_dispatch(struct wdb_call *call)
 {
     struct wdb_session *session = call->session;
+    enum wdb_dispatch_result result;
     call->mark = wdb_output_mark(call->reply->output);
+    if (WDB_UNLIKELY(session->forwarded > 0) && !wdb_route_may_follow(call)) {
+        call->hold = WDB_HOLD_ANSWERS;
+        return WDB_DISPATCH_HELD;
+    }
     if (!check(call)) {
         return WDB_DISPATCH_DONE;
     }
     const struct wdb_command *command = call->command;
     if (WDB_UNLIKELY(session->flags & WDB_SESSION_MULTI) &&
         !(command->flags & WDB_CMD_IN_MULTI)) {
-        if (command->flags & WDB_CMD_NO_MULTI) {
-            reject(call, "ERR Command not allowed inside a transaction");
-            return WDB_DISPATCH_DONE;
-        }
-        if (!check_room(call)) {
-            session->flags |= WDB_SESSION_MULTI_ERROR;
-            return WDB_DISPATCH_DONE;
-        }
-        int code = wdb_multi_queue(session, call);
-        if (code != 0) {
-            session->flags |= WDB_SESSION_MULTI_ERROR;
-            answer_code(call, code);
-        } else {
-            wdb_reply_simple(call->reply, "QUEUED");
-        }
+        queue(call);
         return WDB_DISPATCH_DONE;
     }
     if (held_by_pause(call)) {
-        return WDB_DISPATCH_PAUSED;
+        call->hold = WDB_HOLD_PAUSE;
+        return WDB_DISPATCH_HELD;
+    }
+    if (WDB_UNLIKELY(call->context->cluster != NULL) &&
+        !is_for_here(call, &result)) {
+        return result;
     }
     if (!check_room(call)) {
         if (command->handler == wdb_cmd_exec && session->multi != NULL) {
@@ -456,15 +555,6 @@ enum wdb_dispatch_result wdb_dispatch(struct wdb_call *call)
         }
         return WDB_DISPATCH_DONE;
     }
-    if (command->flags & WDB_CMD_NO_TXN) {
-        call->txn->database = session->database;
-        call->txn->depends = 0;
-        wdb_dispatch_handler(call);
-        if (session->depends < call->txn->depends) {
-            session->depends = call->txn->depends;
-        }
-        feed_monitors(call);
-        return call->parked ? WDB_DISPATCH_PARKED : WDB_DISPATCH_DONE;
-    }
-    return execute(call);
+    return command->flags & WDB_CMD_NO_TXN ? execute_unlocked(call)
+                                           : execute(call);
 }

@@ -8,10 +8,12 @@
 #include "cmd/call.h"
 
 enum wdb_dispatch_result {
-    WDB_DISPATCH_DONE,   /* a reply was written (or is to be skipped) */
-    WDB_DISPATCH_PARKED, /* handed to a job, which answers later */
-    WDB_DISPATCH_COLD,   /* nothing happened: fetch call->txn's, try again */
-    WDB_DISPATCH_PAUSED, /* nothing happened: CLIENT PAUSE holds it */
+    WDB_DISPATCH_DONE,      /* a reply was written (or is to be skipped) */
+    WDB_DISPATCH_PARKED,    /* handed to a job, which answers later */
+    WDB_DISPATCH_COLD,      /* nothing happened: fetch call->txn's, try again */
+    WDB_DISPATCH_HELD,      /* nothing happened: set it aside, call->hold */
+    WDB_DISPATCH_FORWARDED, /* the leader answers it */
+    WDB_DISPATCH_REFUSED,   /* nothing happened: a channel's, back to it */
 };
 
 /* Execute the request. call has session, argc, argv, command (NULL if

@@ -14,15 +14,16 @@
  * holds it) parks its session: its bytes stay in the input and are parsed again
  * later, and the requests behind it in the group are skipped.
  */
-#include "cmd/executor.h"
+#include "cmd/executor_internal.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/assert.h"
-#include "base/ticks.h"
 #include "base/time.h"
+#include "cmd/cluster.h"
 #include "cmd/dispatch.h"
+#include "cmd/forward.h"
 #include "cmd/redact.h"
 #include "walkerdb.h"
 
@@ -30,37 +31,6 @@
 /* A command that took so long makes the group's frozen time old. */
 #define TIME_STALE_NS  1000000
 #define COLD_RETRY_MAX 8
-
-struct slot {
-    struct wdb_session *session;
-    const struct wdb_command *command;
-    struct wdb_keydir_probe probe; /* prefetches for its first key */
-    uint32_t argument_first;       /* in the pool */
-    uint32_t argc;
-    uint32_t key_first, key_count;
-    size_t input_end; /* session->input_used once it is executed */
-};
-
-struct wdb_executor {
-    struct wdb_context *context;
-    struct wdb_store *store;
-    struct wdb_log *log;
-    void *worker;
-    struct wdb_stats_worker *stats;
-    struct wdb_tick_scale tick_scale;
-    struct wdb_list ready;  /* sessions with input to look at */
-    struct wdb_list paused; /* held by CLIENT PAUSE */
-    struct slot slots[WDB_EXECUTOR_GROUP];
-    uint32_t slot_count;
-    struct wdb_slice *arguments;
-    uint32_t argument_count, argument_capacity;
-    struct wdb_key *keys;
-    uint32_t key_count, key_capacity;
-    uint32_t *key_indexes; /* scratch of wdb_command_keys */
-    uint32_t key_index_capacity;
-    struct wdb_txn txn;
-    uint64_t commands_before; /* of this turn, for the bound */
-};
 
 /* A cold value's way to memory: freed by its `done`. */
 struct cold_job {
@@ -97,6 +67,10 @@ int wdb_executor_new(struct wdb_context *context, void *worker,
     executor->log = wdb_db_log(context->db);
     wdb_list_init(&executor->ready);
     wdb_list_init(&executor->paused);
+    wdb_list_init(&executor->sessions);
+    if (context->cluster != NULL) {
+        executor->era = wdb_raft_gate_era(context->cluster->gate);
+    }
     wdb_txn_init(&executor->txn, context->db);
     *out = executor;
     return 0;
@@ -122,6 +96,16 @@ void *wdb_executor_worker(const struct wdb_executor *executor)
 struct wdb_stats_worker *wdb_executor_stats(const struct wdb_executor *executor)
 {
     return executor->stats;
+}
+
+struct wdb_list *wdb_executor_sessions(struct wdb_executor *executor)
+{
+    return &executor->sessions;
+}
+
+bool wdb_executor_is_loading(const struct wdb_executor *executor)
+{
+    return executor->is_loading;
 }
 
 /* The request goes to the slow log, and to the latency monitor. */
@@ -249,7 +233,8 @@ static int reserve_pools(struct wdb_executor *executor, uint32_t argc)
 }
 
 /* Find and hash the keys; prefetch the bucket of the first. */
-static int find_keys(struct wdb_executor *executor, struct slot *slot)
+static int find_keys(struct wdb_executor *executor,
+                     struct wdb_executor_slot *slot)
 {
     const struct wdb_command *command = slot->command;
     const struct wdb_slice *argv = executor->arguments + slot->argument_first;
@@ -277,6 +262,8 @@ static int find_keys(struct wdb_executor *executor, struct slot *slot)
     }
     if (count > 0) {
         slot->key_count = (uint32_t)count;
+    }
+    if (count > 0 && WDB_LIKELY(!executor->is_loading)) {
         const struct wdb_keydir *keydir =
             wdb_store_keydir(executor->store,
                              wdb_store_database(executor->store,
@@ -307,6 +294,7 @@ static void protocol_error(struct wdb_session *session, const char *text)
     struct wdb_reply reply = {.output = &session->output,
                               .protocol = session->protocol};
     wdb_reply_error(&reply, "ERR %s", text);
+    session->replies++;
     wdb_logger_print(session->context->logger, WDB_LOG_VERBOSE,
                      "Protocol error from client %s: %s",
                      session->about.address, text);
@@ -346,8 +334,8 @@ static bool parse_one(struct wdb_executor *executor,
         }
         return true;
     }
-    struct slot *slot = &executor->slots[executor->slot_count];
-    *slot = (struct slot){.session = session};
+    struct wdb_executor_slot *slot = &executor->slots[executor->slot_count];
+    *slot = (struct wdb_executor_slot){.session = session};
     if (result == WDB_PARSE_ERROR) {
         slot->argc = 0; /* executed in its turn: behind what came before */
         slot->input_end = session->input.size;
@@ -411,7 +399,7 @@ static void prefetch(struct wdb_executor *executor)
         wdb_keydir_probe_entry(&executor->slots[i].probe);
     }
     for (uint32_t i = 0; i < executor->slot_count; i++) {
-        const struct slot *slot = &executor->slots[i];
+        const struct wdb_executor_slot *slot = &executor->slots[i];
         const wdb_position position = wdb_keydir_probe_position(&slot->probe);
         if (position == 0 || !(slot->command->flags & WDB_CMD_READONLY)) {
             continue;
@@ -448,8 +436,7 @@ static void cold_done(void *arg)
     struct wdb_session *session = job->session;
     session->flags &= ~(uint32_t)WDB_SESSION_PARKED;
     wdb_executor_add(job->executor, session);
-    job->executor->context->hooks->session_ready(
-        job->executor->context->hooks_context, session);
+    wdb_session_ready(session);
     free(job->fetches);
     free(job);
 }
@@ -477,6 +464,14 @@ static void park_cold(struct wdb_executor *executor,
                                  cold_done, job);
 }
 
+/* The request is executed another time: CLIENT REPLY SKIP is still ahead. */
+static void restore_skip(struct wdb_session *session)
+{
+    if (session->flags & WDB_SESSION_REPLY_SKIP) {
+        session->flags |= WDB_SESSION_REPLY_SKIP_NEXT;
+    }
+}
+
 /* CLIENT REPLY OFF and SKIP: nothing of this reply is sent. */
 static bool reply_suppressed(struct wdb_session *session)
 {
@@ -484,17 +479,23 @@ static bool reply_suppressed(struct wdb_session *session)
             (WDB_SESSION_REPLY_OFF | WDB_SESSION_REPLY_SKIP)) != 0;
 }
 
-/* Until CLIENT PAUSE is over, or it was held back long enough. */
-static void pause_session(struct wdb_executor *executor,
-                          struct wdb_session *session)
+static void note_executed(struct wdb_session *session,
+                          enum wdb_channel_outcome outcome)
 {
-    wdb_parser_restart(&session->parser);
-    session->flags |= WDB_SESSION_PARKED | WDB_SESSION_PAUSED;
-    wdb_list_remove(&session->ready_node);
-    wdb_list_append(&executor->paused, &session->ready_node);
+    const struct wdb_forward *forward = session->context->forward;
+    forward->ops->executed(forward->context, session, outcome);
 }
 
-static void execute_request(struct wdb_executor *executor, struct slot *slot)
+void wdb_executor_replied(struct wdb_session *session, size_t size_before)
+{
+    session->replies += session->output.size > size_before;
+    if (WDB_UNLIKELY(session->flags & WDB_SESSION_CHANNEL)) {
+        note_executed(session, WDB_CHANNEL_ANSWERED);
+    }
+}
+
+static void execute_request(struct wdb_executor *executor,
+                            struct wdb_executor_slot *slot)
 {
     struct wdb_session *session = slot->session;
     struct wdb_reply reply = {.output = &session->output,
@@ -518,16 +519,16 @@ static void execute_request(struct wdb_executor *executor, struct slot *slot)
         session->flags |= WDB_SESSION_REPLY_SKIP;
     }
     bool was_suppressed = reply_suppressed(session);
-    switch (wdb_dispatch(&call)) {
+    const enum wdb_dispatch_result result = wdb_dispatch(&call);
+    switch (result) {
     case WDB_DISPATCH_COLD:
-        if (session->flags & WDB_SESSION_REPLY_SKIP) {
-            session->flags |= WDB_SESSION_REPLY_SKIP_NEXT;
-        }
+        restore_skip(session);
         wdb_parser_restart(&session->parser);
         park_cold(executor, session);
         return;
-    case WDB_DISPATCH_PAUSED:
-        pause_session(executor, session);
+    case WDB_DISPATCH_HELD:
+        restore_skip(session);
+        wdb_hold_session(executor, session, call.hold);
         return;
     case WDB_DISPATCH_PARKED:
         /* What was parsed ahead is skipped, and parsed again later. */
@@ -535,17 +536,25 @@ static void execute_request(struct wdb_executor *executor, struct slot *slot)
         session->flags |= WDB_SESSION_PARKED;
         break;
     case WDB_DISPATCH_DONE:
+    case WDB_DISPATCH_FORWARDED:
+    case WDB_DISPATCH_REFUSED:
         break;
     }
     if (WDB_UNLIKELY(was_suppressed && reply_suppressed(session))) {
         wdb_output_rollback(&session->output, call.mark);
     }
+    if (result == WDB_DISPATCH_DONE) {
+        wdb_executor_replied(session, call.mark.size);
+    } else if (result == WDB_DISPATCH_REFUSED) {
+        note_executed(session, WDB_CHANNEL_REFUSED);
+    }
+    session->hold_since_ns = 0;
     if (WDB_UNLIKELY(session->hold_ms > 0)) {
         struct wdb_env *env = executor->context->env;
         session->held_until_ns = env->ops->monotonic_ns(env) +
                                  (uint64_t)session->hold_ms * WDB_NS_PER_MS;
         session->hold_ms = 0;
-        pause_session(executor, session);
+        wdb_hold_session(executor, session, WDB_HOLD_PAUSE);
     }
     session->cold_count = 0;
     session->input_used = slot->input_end;
@@ -558,7 +567,8 @@ static void execute_request(struct wdb_executor *executor, struct slot *slot)
     }
 }
 
-static void execute_slot(struct wdb_executor *executor, struct slot *slot)
+static void execute_slot(struct wdb_executor *executor,
+                         struct wdb_executor_slot *slot)
 {
     struct wdb_session *session = slot->session;
     if (session->flags & (WDB_SESSION_PARKED | WDB_SESSION_CLOSING)) {
@@ -571,6 +581,10 @@ static void execute_slot(struct wdb_executor *executor, struct slot *slot)
         return;
     }
     if (WDB_UNLIKELY(slot->argc == 0)) {
+        if (session->forwarded > 0) {
+            wdb_hold_session(executor, session, WDB_HOLD_ANSWERS);
+            return;
+        }
         protocol_error(session, session->parser.error);
         return;
     }
@@ -586,41 +600,6 @@ static void execute_slot(struct wdb_executor *executor, struct slot *slot)
     execute_request(executor, slot);
     if (session->flags & WDB_SESSION_CLOSE_AFTER_REPLY) {
         session->flags |= WDB_SESSION_CLOSING;
-    }
-}
-
-static bool pause_is_over(const struct wdb_context *context)
-{
-    return atomic_load_explicit(&context->pause_kind, memory_order_relaxed) ==
-               WDB_CLIENT_PAUSE_NONE ||
-           context->env->ops->time_ms(context->env) >=
-               atomic_load_explicit(&context->pause_until_ms,
-                                    memory_order_relaxed);
-}
-
-/* Sessions that were held, once it is over. */
-static void resume_paused(struct wdb_executor *executor)
-{
-    if (WDB_LIKELY(wdb_list_empty(&executor->paused))) {
-        return;
-    }
-    struct wdb_env *env = executor->context->env;
-    const bool over = pause_is_over(executor->context);
-    const uint64_t now_ns = env->ops->monotonic_ns(env);
-    struct wdb_list *next;
-    for (struct wdb_list *node = executor->paused.next;
-         node != &executor->paused; node = next) {
-        struct wdb_session *session =
-            WDB_LIST_ENTRY(node, struct wdb_session, ready_node);
-        next = node->next;
-        if (session->held_until_ns == 0 ? !over
-                                        : now_ns < session->held_until_ns) {
-            continue;
-        }
-        session->held_until_ns = 0;
-        wdb_list_remove(&session->ready_node);
-        session->flags &= ~(uint32_t)(WDB_SESSION_PARKED | WDB_SESSION_PAUSED);
-        wdb_executor_add(executor, session);
     }
 }
 
@@ -667,8 +646,7 @@ static bool run_group(struct wdb_executor *executor, uint64_t now_ms)
             executor->slots[executor->slot_count - 1].session != session) {
             /* Nothing whole in it; an error may still have to be shown. */
             if (session->output.failed) {
-                executor->context->hooks->session_ready(
-                    executor->context->hooks_context, session);
+                wdb_session_ready(session);
             }
         }
     }
@@ -684,8 +662,7 @@ static bool run_group(struct wdb_executor *executor, uint64_t now_ms)
             executor->slots[i + 1].session != session) {
             wdb_session_mark(session);
             show_session(session, now_ms, i + 1 - first);
-            executor->context->hooks->session_ready(
-                executor->context->hooks_context, session);
+            wdb_session_ready(session);
             first = i + 1;
         }
     }
@@ -697,7 +674,8 @@ static bool run_group(struct wdb_executor *executor, uint64_t now_ms)
 
 bool wdb_executor_run(struct wdb_executor *executor)
 {
-    resume_paused(executor);
+    wdb_gate_begin_turn(executor);
+    wdb_hold_resume_all(executor);
     if (wdb_list_empty(&executor->ready)) {
         return false;
     }
@@ -706,10 +684,14 @@ bool wdb_executor_run(struct wdb_executor *executor)
     wdb_tick_scale_update(&executor->tick_scale);
     int slot = wdb_epoch_enter(wdb_log_epoch(executor->log));
     executor->txn.epoch_slot = -1;
+    executor->is_loading =
+        executor->context->cluster != NULL &&
+        atomic_load(&executor->context->cluster->gate->is_loading);
     uint32_t executed = 0;
     while (executed < WDB_EXECUTOR_TURN_MAX && run_group(executor, now_ms)) {
         executed += executor->slot_count;
     }
     wdb_epoch_exit(wdb_log_epoch(executor->log), slot);
+    wdb_gate_end_turn(executor);
     return !wdb_list_empty(&executor->ready);
 }

@@ -33,10 +33,10 @@ static void park_done(void *arg)
     if (session->flags & (WDB_SESSION_REPLY_OFF | WDB_SESSION_REPLY_SKIP)) {
         wdb_output_rollback(&session->output, mark);
     }
+    wdb_executor_replied(session, mark.size);
     session->flags &= ~(uint32_t)WDB_SESSION_PARKED;
     wdb_executor_add(session->executor, session);
-    const struct wdb_context *context = session->context;
-    context->hooks->session_ready(context->hooks_context, session);
+    wdb_session_ready(session);
     free(job);
 }
 

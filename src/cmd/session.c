@@ -12,7 +12,10 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "cmd/cluster.h"
 #include "cmd/context.h"
+#include "cmd/executor.h"
+#include "cmd/forward.h"
 #include "cmd/transaction.h"
 #include "walkerdb.h"
 
@@ -43,6 +46,7 @@ int wdb_session_new(struct wdb_context *context, struct wdb_executor *executor,
                                             memory_order_relaxed) +
                   1;
     session->owner = info->owner;
+    session->on_ready = info->on_ready;
     atomic_store_explicit(&session->last_command_id, UINT32_MAX,
                           memory_order_relaxed);
     session->fd = info->fd;
@@ -58,11 +62,12 @@ int wdb_session_new(struct wdb_context *context, struct wdb_executor *executor,
     wdb_buffer_init(&session->input);
     wdb_output_init(&session->output);
     wdb_list_init(&session->ready_node);
+    wdb_list_init(&session->executor_node);
     wdb_list_init(&session->registry_node);
     wdb_session_reset(session);
-    if (info->unix_socket) {
-        session->flags |= WDB_SESSION_UNIX_SOCKET;
-    }
+    session->flags |= (info->unix_socket ? WDB_SESSION_UNIX_SOCKET : 0) |
+                      (info->channel ? WDB_SESSION_CHANNEL : 0);
+    wdb_list_append(wdb_executor_sessions(executor), &session->executor_node);
     pthread_mutex_lock(&context->registry_lock);
     wdb_list_append(&context->sessions, &session->registry_node);
     pthread_mutex_unlock(&context->registry_lock);
@@ -75,6 +80,10 @@ void wdb_session_free(struct wdb_session *session)
 {
     struct wdb_context *context = session->context;
     wdb_assert(wdb_list_empty(&session->ready_node));
+    if (session->forward != NULL) {
+        context->forward->ops->leave(context->forward->context, session);
+    }
+    wdb_list_remove(&session->executor_node);
     pthread_mutex_lock(&context->registry_lock);
     wdb_list_remove(&session->registry_node);
     pthread_mutex_unlock(&context->registry_lock);
@@ -97,7 +106,7 @@ void wdb_session_reset(struct wdb_session *session)
 {
     struct wdb_context *context = session->context;
     uint32_t kept =
-        session->flags & (WDB_SESSION_UNIX_SOCKET |
+        session->flags & (WDB_SESSION_UNIX_SOCKET | WDB_SESSION_CHANNEL |
                           WDB_SESSION_CLOSE_AFTER_REPLY | WDB_SESSION_CLOSING);
     if (session->flags & WDB_SESSION_MONITOR) {
         atomic_fetch_sub_explicit(&context->monitor_count, 1,
@@ -105,16 +114,15 @@ void wdb_session_reset(struct wdb_session *session)
     }
     wdb_multi_free(session->multi);
     session->multi = NULL;
-    if (session->watcher != NULL) {
-        wdb_watcher_clear(session->watcher);
-    }
     session->flags = kept;
     if (wdb_config_matches(context->config, WDB_CONFIG_REQUIREPASS,
                            wdb_slice("", 0))) {
         session->flags |= WDB_SESSION_AUTHENTICATED;
     }
+    wdb_session_unwatch(session);
     session->protocol = 2;
     session->database = 0;
+    session->level = WDB_READ_DEFAULT;
     pthread_mutex_lock(&session->about_lock);
     session->about.name[0] = '\0';
     copy_text(session->about.user, sizeof(session->about.user), "default");
@@ -194,6 +202,10 @@ static int grow_marks(struct wdb_session *session)
 void wdb_session_mark(struct wdb_session *session)
 {
     uint64_t end = session->output_sent + session->output.size;
+    if (WDB_UNLIKELY(session->round_wanted)) {
+        session->round_wanted = false;
+        session->round = wdb_executor_next_round(session->executor);
+    }
     if (end == session->output_total) {
         return;
     }
@@ -201,8 +213,10 @@ void wdb_session_mark(struct wdb_session *session)
     if (session->mark_count > 0) {
         uint32_t last = (session->mark_first + session->mark_count - 1) %
                         session->mark_capacity;
-        if (session->marks[last].index >= session->depends) {
+        if (session->marks[last].gate.index >= session->depends &&
+            session->marks[last].gate.round >= session->round) {
             session->marks[last].end = end;
+            session->marks[last].replies = session->replies;
             return;
         }
     }
@@ -213,23 +227,96 @@ void wdb_session_mark(struct wdb_session *session)
     }
     uint32_t next =
         (session->mark_first + session->mark_count) % session->mark_capacity;
-    session->marks[next] = (struct wdb_gate_mark){end, session->depends};
+    session->marks[next] = (struct wdb_gate_mark){
+        end, {session->depends, session->round}, session->replies};
     session->mark_count++;
 }
 
-size_t wdb_session_sendable(struct wdb_session *session, uint64_t gate)
+size_t wdb_session_sendable(struct wdb_session *session, struct wdb_gate gate)
 {
     wdb_session_mark(session);
     uint64_t released = session->output_released;
-    while (session->mark_count > 0 &&
-           session->marks[session->mark_first].index <= gate) {
-        released = session->marks[session->mark_first].end;
+    while (session->mark_count > 0) {
+        const struct wdb_gate_mark *mark = &session->marks[session->mark_first];
+        if (mark->gate.index > gate.index || mark->gate.round > gate.round) {
+            break;
+        }
+        released = mark->end;
+        session->replies_released = mark->replies;
         session->mark_first =
             (session->mark_first + 1) % session->mark_capacity;
         session->mark_count--;
     }
     session->output_released = released;
     return (size_t)(released - session->output_sent);
+}
+
+#define UNKNOWN_TEXT                                                           \
+    "-UNKNOWN leadership was lost before the outcome was known: the command "  \
+    "may or may not have been done\r\n"
+
+struct wdb_slice wdb_reply_unknown(void)
+{
+    return wdb_slice(UNKNOWN_TEXT, sizeof(UNKNOWN_TEXT) - 1);
+}
+
+uint64_t wdb_session_lose(struct wdb_session *session, struct wdb_gate passed)
+{
+    size_t kept = wdb_session_sendable(session, passed);
+    const uint64_t lost = session->replies - session->replies_released;
+    const bool dropped = kept < session->output.size;
+    session->depends = session->round = 0;
+    session->write_index = 0;
+    session->replies_released = session->replies;
+    session->mark_count = 0;
+    if (!dropped) {
+        return 0;
+    }
+    wdb_output_truncate(&session->output, kept);
+    session->output_total = session->output_released;
+    if (session->flags & WDB_SESSION_CHANNEL) {
+        const struct wdb_forward *forward = session->context->forward;
+        forward->ops->lost(forward->context, session, session->output_released);
+        return lost;
+    }
+    const struct wdb_slice text = wdb_reply_unknown();
+    for (uint64_t i = 0; i < lost; i++) {
+        wdb_output_append(&session->output, text.data, text.size);
+        wdb_stats_error(wdb_executor_stats(session->executor),
+                        wdb_slice_str("UNKNOWN"));
+    }
+    return lost;
+}
+
+void wdb_session_ready(struct wdb_session *session)
+{
+    const struct wdb_context *context = session->context;
+    if (session->on_ready != NULL) {
+        session->on_ready(session);
+    } else {
+        context->hooks->session_ready(context->hooks_context, session);
+    }
+}
+
+uint64_t wdb_session_output_end(const struct wdb_session *session)
+{
+    return session->output_sent + session->output.size;
+}
+
+void wdb_session_answer(struct wdb_session *session, struct wdb_slice bytes,
+                        uint32_t count)
+{
+    wdb_assert(session->forwarded > 0);
+    session->forwarded--;
+    if (count > 0) {
+        wdb_output_append(&session->output, bytes.data, bytes.size);
+        session->replies += count;
+    }
+    wdb_session_mark(session);
+    if (session->forwarded == 0) {
+        wdb_executor_resume(session->executor, session, WDB_HOLD_ANSWERS);
+    }
+    wdb_session_ready(session);
 }
 
 void wdb_session_sent(struct wdb_session *session, size_t size)
@@ -244,6 +331,9 @@ void wdb_session_sent(struct wdb_session *session, size_t size)
 uint64_t wdb_context_gate(const struct wdb_context *context)
 {
     const struct wdb_log *log = wdb_db_log(context->db);
+    if (context->cluster != NULL) {
+        return wdb_log_committed(log);
+    }
     if (wdb_config_u64(context->config, WDB_CONFIG_APPENDFSYNC) ==
         WDB_FSYNC_ALWAYS) {
         return wdb_log_durable(log);

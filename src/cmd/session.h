@@ -18,6 +18,7 @@
 
 struct wdb_context;
 struct wdb_executor;
+struct wdb_session;
 struct wdb_multi; /* queued commands of MULTI: cmd/transaction.c */
 struct wdb_watcher;
 
@@ -37,13 +38,38 @@ enum wdb_session_flag {
     WDB_SESSION_READONLY = 1 << 12,
     WDB_SESSION_UNIX_SOCKET = 1 << 13,
     WDB_SESSION_PAUSED = 1 << 14,
+    WDB_SESSION_CHANNEL = 1 << 15, /* of another node's client: cmd/forward.h */
 };
 
-/* A reply up to byte `end` of all output ever may go out once the gate has
- * passed `index`. */
+/* How fresh a read must be (read-consistency; the numbers are the setting's). */
+enum wdb_read_level {
+    WDB_READ_LEADER,     /* by the leader, as far as it knows */
+    WDB_READ_STALE,      /* committed state of this node */
+    WDB_READ_CONSISTENT, /* by the leader, confirmed by a majority */
+    WDB_READ_DEFAULT,    /* of a session: as the setting says */
+};
+
+/* What a request that was set aside waits for, when its session is PAUSED. */
+enum wdb_session_hold {
+    WDB_HOLD_PAUSE,   /* the end of CLIENT PAUSE, or held_until_ns */
+    WDB_HOLD_LEADER,  /* another state of the cluster */
+    WDB_HOLD_ROOM,    /* room for writes, or for forwarded requests */
+    WDB_HOLD_ANSWERS, /* the answers to what was forwarded before */
+};
+
+/* How far replies may go out: everything up to an entry of the log is safe (or
+ * committed), and a round of confirmations has been made. */
+struct wdb_gate {
+    uint64_t index;
+    uint64_t round; /* 0 on a single node */
+};
+
+/* Replies up to byte `end` of all output ever may go out once the gate has
+ * passed. */
 struct wdb_gate_mark {
     uint64_t end;
-    uint64_t index;
+    struct wdb_gate gate;
+    uint64_t replies; /* of all replies ever, up to there */
 };
 
 struct wdb_session {
@@ -61,6 +87,10 @@ struct wdb_session {
     uint64_t output_sent;        /* bytes ever consumed from it */
     uint64_t output_released;    /* bytes that the gate has let pass */
     uint64_t depends;            /* highest index a reply so far depended on */
+    uint64_t round;              /* and the highest round */
+    bool round_wanted;           /* a read since then waits for the next one */
+    uint64_t replies;            /* ever put into output ... */
+    uint64_t replies_released;   /* ... and let pass by the gate */
     struct wdb_gate_mark *marks; /* ring, oldest first */
     uint32_t mark_first, mark_count, mark_capacity;
     struct wdb_multi *multi;
@@ -71,7 +101,17 @@ struct wdb_session {
     uint32_t auth_failures; /* wrong passwords in a row */
     uint32_t hold_ms;       /* nothing more is executed for so long ... */
     uint64_t held_until_ns; /* ... which is until then; 0: not held */
+    enum wdb_session_hold hold;
+    uint64_t hold_version;     /* the cluster's state when it was set aside */
+    uint64_t hold_since_ns;    /* when the request at the head first was; 0 */
+    enum wdb_read_level level; /* of its reads */
+    uint64_t write_index;      /* the entry of its last write, for WAIT */
+    uint32_t forwarded;        /* requests that the leader has not answered */
+    bool forward_watches;      /* it watches keys at the leader */
+    void *forward;             /* what proxy/ keeps for it; NULL: nothing */
+    void (*on_ready)(struct wdb_session *session); /* instead of the hook */
     struct wdb_list ready_node;    /* executor's list of those with work */
+    struct wdb_list executor_node; /* executor's list of all its sessions */
     struct wdb_list registry_node; /* context's list of all, under its mutex */
 
     /* What others may look at. */
@@ -101,7 +141,11 @@ struct wdb_session_info {
     const char *address, *local_address;
     int fd;
     bool unix_socket;
+    bool channel; /* WDB_SESSION_CHANNEL */
     void *owner;
+    /* Called when there is output to be looked at, instead of the hook
+     * session_ready; NULL: the hook. */
+    void (*on_ready)(struct wdb_session *session);
 };
 /* Make and register. ENOMEM. */
 WDB_MUST_CHECK int wdb_session_new(struct wdb_context *context,
@@ -117,11 +161,20 @@ void wdb_session_reset(struct wdb_session *session);
  * query buffer limit. */
 uint8_t *wdb_session_input_room(struct wdb_session *session, size_t *size_out);
 void wdb_session_input_add(struct wdb_session *session, size_t size);
-/* The output as it is now depends on session->depends; called by the executor
- * behind a run of commands, and by sendable. */
+/* The output as it is now depends on session->depends and round; called by the
+ * executor behind a run of commands, and by sendable. */
 void wdb_session_mark(struct wdb_session *session);
-/* Bytes of output that may be sent, given the gate's index. */
-size_t wdb_session_sendable(struct wdb_session *session, uint64_t gate);
+/* Bytes of output that may be sent, given the gate. */
+size_t wdb_session_sendable(struct wdb_session *session, struct wdb_gate gate);
+/*
+ * Office was lost: nothing beyond `passed` may go out any more. All that is not
+ * released is dropped; the client gets an error for each reply, which says that
+ * nobody knows what became of the command. What comes depends on nothing.
+ * Returns how many replies were lost.
+ */
+uint64_t wdb_session_lose(struct wdb_session *session, struct wdb_gate passed);
+/* There is output, or it is to be closed: tell its owner. */
+void wdb_session_ready(struct wdb_session *session);
 /* The connection sent this many bytes of the output's head. */
 void wdb_session_sent(struct wdb_session *session, size_t size);
 

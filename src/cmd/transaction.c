@@ -14,6 +14,7 @@
 #include "base/checked.h"
 #include "cmd/dispatch.h"
 #include "cmd/executor.h"
+#include "cmd/forward.h"
 
 void wdb_multi_free(struct wdb_multi *multi)
 {
@@ -99,6 +100,8 @@ int wdb_multi_queue(struct wdb_session *session, const struct wdb_call *call)
     multi->all_stripes |=
         (call->command->flags & (WDB_CMD_ALL_STRIPES | WDB_CMD_SCANS)) != 0;
     multi->writes |= (call->command->flags & WDB_CMD_WRITE) != 0;
+    multi->reads |= (call->command->flags & WDB_CMD_READONLY) != 0;
+    multi->leader |= (call->command->flags & WDB_CMD_LEADER) != 0;
     multi->deny_oom |= (call->command->flags & WDB_CMD_DENYOOM) != 0;
     atomic_store_explicit(&session->multi_count_shown, multi->count,
                           memory_order_relaxed);
@@ -114,8 +117,13 @@ static void end_multi(struct wdb_session *session)
     atomic_store_explicit(&session->multi_count_shown, 0, memory_order_relaxed);
 }
 
-static void clear_watches(struct wdb_session *session)
+void wdb_session_unwatch(struct wdb_session *session)
 {
+    if (WDB_UNLIKELY(session->forward_watches)) {
+        const struct wdb_forward *forward = session->context->forward;
+        session->forward_watches = false;
+        forward->ops->unwatch(forward->context, session);
+    }
     if (session->watcher != NULL) {
         wdb_watcher_clear(session->watcher);
     }
@@ -145,7 +153,7 @@ void wdb_cmd_discard(struct wdb_call *call)
         return;
     }
     end_multi(call->session);
-    clear_watches(call->session);
+    wdb_session_unwatch(call->session);
     wdb_reply_ok(call->reply);
 }
 
@@ -180,7 +188,7 @@ void wdb_cmd_unwatch(struct wdb_call *call)
 {
     /* Inside MULTI it is queued, and then EXEC has cleared them anyway. */
     if (!call->in_exec) {
-        clear_watches(call->session);
+        wdb_session_unwatch(call->session);
     }
     wdb_reply_ok(call->reply);
 }
@@ -231,6 +239,10 @@ static bool run_queued(struct wdb_call *exec,
                         wdb_slice_str(exec->reply->error_prefix));
         exec->reply->error_noted = exec->reply->error_count;
     }
+    if (WDB_UNLIKELY(call.not_leader)) {
+        (void)wdb_call_failed(exec, WALKERDB_ENOTLEADER);
+        return false;
+    }
     if (call.failed) {
         /* Its error is its reply; what it had staged must not happen. */
         wdb_batch_truncate(&exec->txn->batch, staged);
@@ -278,6 +290,6 @@ void wdb_cmd_exec(struct wdb_call *call)
 void wdb_exec_finish(struct wdb_session *session)
 {
     end_multi(session);
-    clear_watches(session);
+    wdb_session_unwatch(session);
     session->exec_done = false;
 }

@@ -23,7 +23,8 @@ struct wdb_multi {
     uint32_t count, capacity;
     size_t size; /* bytes of all arguments */
     bool all_stripes;
-    bool writes;
+    bool writes, reads;
+    bool leader; /* something that the leader has to execute */
     bool deny_oom;
     bool begun; /* EXEC runs, or ran, what is queued */
 };
@@ -42,6 +43,8 @@ void wdb_cmd_unwatch(struct wdb_call *call);
 /* EXEC is run by the dispatcher, which gives it a transaction over everything
  * that the queue touches. */
 void wdb_cmd_exec(struct wdb_call *call);
+/* Forget the session's watches, here and at the leader. */
+void wdb_session_unwatch(struct wdb_session *session);
 /* After EXEC's commit, without stripes: forget the queue and the watches. */
 void wdb_exec_finish(struct wdb_session *session);
 /* Stripes of all queued and watched keys. */

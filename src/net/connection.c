@@ -429,7 +429,7 @@ static bool is_finished(const struct wdb_connection *connection)
         return true;
     }
     return connection->ended && (session->flags & WDB_SESSION_PARKED) == 0 &&
-           wdb_list_empty(&session->ready_node);
+           session->forwarded == 0 && wdb_list_empty(&session->ready_node);
 }
 
 /* It is to be closed although there is output for it. */
@@ -462,7 +462,8 @@ static void settle(struct wdb_connection *connection)
     go_on_reading(connection);
 }
 
-void wdb_connection_send(struct wdb_connection *connection, uint64_t gate)
+void wdb_connection_send(struct wdb_connection *connection,
+                         struct wdb_gate gate)
 {
     struct wdb_session *session = connection->session;
     wdb_list_remove(&connection->send_node);
@@ -542,6 +543,7 @@ static bool over_time(const struct wdb_connection *connection, uint64_t now_ms)
         return idle_ms > LAST_WORDS_MS; /* it does not read its last reply */
     }
     return timeout_s != 0 && idle_ms > timeout_s * 1000 &&
+           session->forwarded == 0 &&
            (session->flags & (WDB_SESSION_PARKED | WDB_SESSION_MONITOR)) == 0;
 }
 

@@ -47,8 +47,10 @@ WDB_MUST_CHECK int wdb_net_start(struct wdb_net *net);
  * thread; waits. */
 void wdb_net_stop(struct wdb_net *net);
 void wdb_net_free(struct wdb_net *net);
-/* The log made something durable: workers that have replies waiting at the gate
- * look at them. Any thread. */
+/* The gate has moved: the log made something durable, or (in a cluster, where
+ * that is raft's on_gate instead) something is committed, a round is done, the
+ * leader or the era is another one. Workers that have replies waiting at the
+ * gate, or requests waiting for a leader, look at them. Any thread. */
 void wdb_net_wake_gated(struct wdb_net *net);
 /* All workers have a turn. Any thread. */
 void wdb_net_wake_all(struct wdb_net *net);

@@ -140,7 +140,8 @@ void wdb_worker_run_off_loop(void *context, struct wdb_executor *executor,
 void wdb_connection_open(struct wdb_worker *worker, int fd, bool is_unix);
 void wdb_connection_close(struct wdb_connection *connection);
 /* Send what the gate lets pass; close if that is what is left to do. */
-void wdb_connection_send(struct wdb_connection *connection, uint64_t gate);
+void wdb_connection_send(struct wdb_connection *connection,
+                         struct wdb_gate gate);
 /* Once a second: limits of idle time and of unsent output; memory that an idle
  * connection needs not. */
 void wdb_connection_tick(struct wdb_connection *connection);

@@ -164,7 +164,7 @@ static void on_idle(uv_idle_t *idle)
 }
 
 /* Send to those on the list what the gate lets pass. */
-static void send_listed(struct wdb_worker *worker, uint64_t gate)
+static void send_listed(struct wdb_worker *worker, struct wdb_gate gate)
 {
     struct wdb_list list;
     wdb_list_init(&list);
@@ -186,14 +186,14 @@ static void send_all(struct wdb_worker *worker)
     if (wdb_executor_needs_flush(worker->executor)) {
         (void)!wdb_log_flush(wdb_db_log(worker->context->db));
     }
-    uint64_t gate = wdb_context_gate(worker->context);
+    struct wdb_gate gate = wdb_executor_gate(worker->executor);
     send_listed(worker, gate);
     /* What is on the list again waits at the gate. The gate may have moved
      * before has_gated was set, and then nobody wakes us: look again. */
     while (!wdb_list_empty(&worker->sending)) {
         atomic_store(&worker->has_gated, true);
-        uint64_t now = wdb_context_gate(worker->context);
-        if (now == gate) {
+        const struct wdb_gate now = wdb_executor_gate(worker->executor);
+        if (now.index == gate.index && now.round == gate.round) {
             return;
         }
         gate = now;
@@ -201,19 +201,34 @@ static void send_all(struct wdb_worker *worker)
     }
 }
 
+/* Requests that wait for a leader: a change wakes us, unless it has come
+ * before has_gated was set. Whether another turn is due for them. */
+static bool is_awaited(struct wdb_worker *worker)
+{
+    bool due;
+    if (!wdb_executor_waits_for_cluster(worker->executor, &due) || due) {
+        return due;
+    }
+    atomic_store(&worker->has_gated, true);
+    (void)wdb_executor_waits_for_cluster(worker->executor, &due);
+    return due;
+}
+
 static void on_check(uv_check_t *check)
 {
     struct wdb_worker *worker = check->data;
     bool serves = worker->phase_reached == WDB_PHASE_SERVE;
+    bool awaited = false;
     if (WDB_LIKELY(serves)) {
         (void)wdb_executor_run(worker->executor);
+        awaited = worker->context->cluster != NULL && is_awaited(worker);
     }
     if (!wdb_list_empty(&worker->sending)) {
         send_all(worker);
     }
     if (WDB_UNLIKELY(worker->phase_wanted != WDB_PHASE_SERVE)) {
         follow_phase(worker);
-    } else if (wdb_executor_has_work(worker->executor)) {
+    } else if (wdb_executor_has_work(worker->executor) || awaited) {
         uv_idle_start(&worker->idle, on_idle);
     } else {
         uv_idle_stop(&worker->idle);

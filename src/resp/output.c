@@ -229,6 +229,34 @@ void wdb_output_rollback(struct wdb_output *output, struct wdb_output_mark mark)
     output->size = mark.size;
 }
 
+void wdb_output_truncate(struct wdb_output *output, size_t size)
+{
+    wdb_assert(size <= output->size);
+    struct wdb_output_node *last = NULL;
+    struct wdb_output_node *node = output->head;
+    size_t left = size;
+    while (node != NULL && left > 0) {
+        if (node->size > left) {
+            node->size = left;
+        }
+        left -= node->size;
+        last = node;
+        node = node->next;
+    }
+    while (node != NULL) {
+        struct wdb_output_node *next = node->next;
+        free_node(output, node);
+        node = next;
+    }
+    output->tail = last;
+    if (last == NULL) {
+        output->head = NULL;
+    } else {
+        last->next = NULL;
+    }
+    output->size = size;
+}
+
 int wdb_output_peek(const struct wdb_output *output, struct iovec *vector,
                     int count, size_t limit)
 {

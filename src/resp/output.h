@@ -90,6 +90,8 @@ void wdb_output_rollback(struct wdb_output *output,
  */
 int wdb_output_peek(const struct wdb_output *output, struct iovec *vector,
                     int count, size_t limit);
+/* Forget all but the first size bytes. */
+void wdb_output_truncate(struct wdb_output *output, size_t size);
 /* Forget the first size bytes: they are sent. */
 void wdb_output_consume(struct wdb_output *output, size_t size);
 

@@ -311,7 +311,7 @@ static void collect(struct cmd_client *client)
     struct wdb_session *session = client->session;
     size_t size =
         wdb_session_sendable(session,
-                             wdb_context_gate(&client->world->context));
+                             wdb_executor_gate(client->world->executor));
     while (size > 0) {
         struct iovec part;
         must(wdb_output_peek(&session->output, &part, 1, size) == 1,
