@@ -3,6 +3,7 @@
  * runs the node once for each turn.
  *
  *   turn:  timers, posted calls, sockets (messages are received)
+ *          -> before(context)  peers tell what happened to connections
  *          -> run(context)     once, for all that the turn brought
  *          -> behind(context)  peers send what run and the messages asked for
  *
@@ -67,8 +68,9 @@ uv_loop_t *wdb_raft_loop_uv(struct wdb_raft_loop *loop);
 struct wdb_env *wdb_raft_loop_env(struct wdb_raft_loop *loop);
 /* True on the raft thread, and while there is none. */
 bool wdb_raft_loop_is_here(const struct wdb_raft_loop *loop);
-/* Somebody that has something to do behind each run, and at the end. */
+/* Somebody that has something to do around each run, and at the end. */
 struct wdb_raft_loop_client {
+    void (*before)(void *context);
     void (*behind)(void *context);
     void (*stop)(void *context); /* close all handles */
     void *context;
