@@ -1,17 +1,20 @@
 /*
  * identity.h - what a node must never forget: who it is, the term that it is
  * in and whom it voted for. A file of its own in -raftdir, so that nothing else
- * ever rewrites it: two slots of 512 bytes with the same content, each with its
- * checksum and a number; the valid one with the higher number counts.
+ * ever rewrites it: two slots with the same content, each with its checksum and
+ * a number; the valid one with the higher number counts.
  *
- *   0          512        1024
- *   +----------+----------+
- *   | slot 0   | slot 1   |   magic, version, number, node id, cluster id,
- *   +----------+----------+   nonce of the log, term, vote, name, removed, CRC
+ *   0        512          4096     4608        8192
+ *   +--------+- - - - - - +--------+- - - - - -+
+ *   | slot 0 | zeros      | slot 1 | zeros     |   magic, version, number, node
+ *   +--------+- - - - - - +--------+- - - - - -+   id, cluster id, nonce of the
+ *                                                  log, term, vote, name,
+ *   (so that one unreadable block takes one slot)  removed, CRC
  *
  * A store writes slot 0, syncs, writes slot 1, syncs. So if one slot is damaged
  * the other has the same content, or (a crash in the middle of a store) one that
- * nobody was told of was being written. If both are damaged the node refuses to
+ * nobody was told of was being written. Opening makes both the same again,
+ * before anybody acts on what was read. If both are damaged the node refuses to
  * start: it does not know whom it voted for.
  *
  * Thread: one at a time (the raft thread).
@@ -22,12 +25,16 @@
 #include "env/env.h"
 #include "raft/members.h"
 
-#define WDB_IDENTITY_NAME "raft-identity"
+#define WDB_IDENTITY_NAME      "raft-identity"
+#define WDB_IDENTITY_SLOTS     2
+#define WDB_IDENTITY_SLOT_SIZE 512
+#define WDB_IDENTITY_SLOT_STEP 4096 /* from one slot to the next */
+#define WDB_IDENTITY_FILE_SIZE (WDB_IDENTITY_SLOTS * WDB_IDENTITY_SLOT_STEP)
 
 struct wdb_identity {
     struct wdb_env *env;
-    struct wdb_file *file;
-    uint64_t number; /* of the slot that counts */
+    struct wdb_file *file; /* NULL after a store that failed */
+    uint64_t number;       /* of the slot that counts */
     wdb_node_id id;
     uint64_t cluster_id; /* 0: none yet */
     uint64_t log_nonce;  /* of the database that belongs to it; 0: none yet */
@@ -40,14 +47,32 @@ struct wdb_identity {
 /*
  * Open dir/raft-identity; if there is none, make one with a random id and this
  * name. EEXISTS: it is of another name (message_out says which). ECORRUPT,
- * EVERSION, EIO, ENOSPACE. *message_out is malloc'ed, or NULL.
+ * EVERSION, EINVALID (name), EIO, ENOSPACE, ENOMEM. *message_out is malloc'ed,
+ * or NULL: what went wrong and what to do; with 0 a warning for the log (one
+ * slot was damaged, and has been written anew).
  */
 WDB_MUST_CHECK int wdb_identity_open(struct wdb_env *env, const char *dir,
-                                     const char *name,
-                                     struct wdb_identity *out,
+                                     const char *name, struct wdb_identity *out,
                                      char **message_out);
 void wdb_identity_close(struct wdb_identity *identity);
-/* Write all fields durably. EIO: the node must stop. */
+/* Write all fields durably. EIO: the node must stop; what is in the file is the
+ * old or the new state, and every later store says EIO, too. */
 WDB_MUST_CHECK int wdb_identity_store(struct wdb_identity *identity);
+
+/* --- bytes: for tools and tests too ---------------------------------------- */
+
+/* One slot. */
+void wdb_identity_encode(const struct wdb_identity *identity,
+                         uint8_t out[WDB_IDENTITY_SLOT_SIZE]);
+/* ECORRUPT (also for whatever store could not have written), EVERSION. */
+WDB_MUST_CHECK int wdb_identity_decode(
+    const uint8_t data[WDB_IDENTITY_SLOT_SIZE], struct wdb_identity *out);
+/* What counts in a whole file, of any size. Bit n of *damaged_out: slot n is
+ * damaged (both only with ECORRUPT); bit n of *old_out: it is sound, but not
+ * the one that counts, and different. ECORRUPT, EVERSION. */
+WDB_MUST_CHECK int wdb_identity_choose(const uint8_t *data, size_t size,
+                                       struct wdb_identity *out,
+                                       unsigned *damaged_out,
+                                       unsigned *old_out);
 
 #endif
