@@ -299,6 +299,29 @@ TEST(kill_then_power_cut)
     }
 }
 
+/* Never are both slots under way to the disk: what a killed process wrote into
+ * one is synced before the other one is written. */
+TEST(sync_before_repair)
+{
+    struct machine m;
+    struct wdb_identity identity;
+    machine_init(&m);
+    make_file(&m);
+    REQUIRE_EQ(open_as(m.env, "one", &identity, NULL), 0);
+    sim_env_die_after(m.sim, sim_env_op_number(m.sim) + 1);
+    identity.term = 6;
+    CHECK_EQ(wdb_identity_store(&identity), WALKERDB_EIO);
+    sim_env_free(m.sim);
+    m.sim = sim_env_new(m.disk, 8, NULL);
+    m.env = sim_env_base(m.sim);
+    sim_env_fail(m.sim, (struct sim_fault){.op = SIM_OP_SYNC,
+                                           .nth = 1,
+                                           .error = WALKERDB_EIO});
+    CHECK_EQ(open_as(m.env, "one", &identity, PATH), WALKERDB_EIO);
+    CHECK_EQ(sim_env_count(m.sim, SIM_OP_WRITE), 0);
+    machine_release(&m);
+}
+
 /* --- damage ----------------------------------------------------------------
  */
 
