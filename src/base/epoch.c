@@ -214,3 +214,12 @@ size_t wdb_epoch_reclaim(struct wdb_epoch *epoch)
     pthread_mutex_unlock(&epoch->lock);
     return waiting_count;
 }
+
+void wdb_epoch_wait(struct wdb_epoch *epoch)
+{
+    const uint64_t before =
+        atomic_fetch_add_explicit(&epoch->now, 1, memory_order_acq_rel);
+    while (oldest_reader(epoch) <= before) {
+        sched_yield();
+    }
+}

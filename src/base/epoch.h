@@ -39,6 +39,9 @@ void wdb_epoch_exit(struct wdb_epoch *epoch, int slot);
  * thread calls retire or reclaim. Never fails. Thread: any. */
 void wdb_epoch_retire(struct wdb_epoch *epoch, struct wdb_epoch_retired *node,
                       void (*free_node)(struct wdb_epoch_retired *));
+/* Wait (yielding) until every reader that is inside now has left. The caller is
+ * not inside itself. Thread: any. */
+void wdb_epoch_wait(struct wdb_epoch *epoch);
 /* Free what may be freed now; returns how many things still wait. */
 size_t wdb_epoch_reclaim(struct wdb_epoch *epoch);
 

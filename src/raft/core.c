@@ -1,0 +1,917 @@
+/*
+ * core.c - libraft (0.22 and later) through raft_step alone, and what must be
+ * kept from it. Guards, each with a test in test/unit/test_raft_core.c:
+ *
+ *   G1  A reply to a message of an older term has uninitialised fields and can
+ *       read as success: such messages never reach the core, they are answered
+ *       here; and results are dropped that answer a message of another term.
+ *   G2  A CHANGE that is not the first entry of a message is recorded at the
+ *       wrong index: messages are split in front of each.
+ *   G3  A refused submit leaves entries behind: a CHANGE is submitted alone,
+ *       after what could refuse it was looked at; any refusal is fatal.
+ *   G4  Who owns which memory differs between versions: it is decided in this
+ *       file only, for the version that is linked (checked at start).
+ *   G5  Asserts that a peer's message could reach: an APPEND or OFFER of our
+ *       own term while we lead; results of votes that were not asked for, or
+ *       with impossible terms; positions without terms.
+ *   G6  A sole voter becomes leader in the term that it has. A leader of that
+ *       term (it itself before a crash, or another one that was removed) may
+ *       have sent entries that were lost: it gets a new term first.
+ *   G7  Completions of syncs are clipped to what the core has, and only grow.
+ *   G8  The core formats its trace messages into a static buffer even if nobody
+ *       wants them: there is no tracer.
+ *   G9  Pre-vote is off by default, and 32 entries in flight are too few.
+ *   G10 The RAFT_UPDATE_ macros lack parentheses: they are wrapped.
+ *   G11 A committed configuration is told at once: see settle_configuration.
+ */
+#include "raft/core.h"
+
+#include <limits.h>
+#include <raft.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "raft/message.h"
+#include "raft/mutations.h"
+#include "raft/raft.h"
+#include "walkerdb.h"
+
+enum {
+    UPDATE_VOTE = (RAFT_UPDATE_CURRENT_TERM) | (RAFT_UPDATE_VOTED_FOR),
+    UPDATE_ENTRIES = (RAFT_UPDATE_ENTRIES),
+    UPDATE_SNAPSHOT = (RAFT_UPDATE_SNAPSHOT),
+    UPDATE_MESSAGES = (RAFT_UPDATE_MESSAGES),
+    UPDATE_STATE = (RAFT_UPDATE_STATE),
+    UPDATE_COMMITTED = (RAFT_UPDATE_COMMIT_INDEX),
+};
+
+/* The address that the core knows a server by: it is never dialed. */
+#define ADDRESS_FORMAT   "%016llx"
+#define ADDRESS_SIZE     17
+#define BEHIND_FOREVER   UINT_MAX
+#define RESULT_VERSION   2
+#define FEATURES_NONE    0
+#define SNAPSHOT_TIME_MS 3600000
+
+struct wdb_core {
+    struct raft raft;
+    struct wdb_core_options options;
+    uint64_t now_ms;
+    bool failed;
+};
+
+/* --- conversions ----------------------------------------------------------- */
+
+static void make_address(wdb_node_id id, char out[ADDRESS_SIZE])
+{
+    snprintf(out, ADDRESS_SIZE, ADDRESS_FORMAT, (unsigned long long)id);
+}
+
+/* *out is to be closed, or handed over. */
+static int make_configuration(const struct wdb_members *members,
+                              struct raft_configuration *out)
+{
+    raft_configuration_init(out);
+    for (uint32_t i = 0; i < members->count; i++) {
+        const struct wdb_member *member = &members->members[i];
+        char address[ADDRESS_SIZE];
+        make_address(member->id, address);
+        const int rv = raft_configuration_add(out, member->id, address,
+                                              member->role == WDB_MEMBER_VOTER
+                                                  ? RAFT_VOTER
+                                                  : RAFT_STANDBY);
+        if (rv != 0) {
+            raft_configuration_close(out);
+            wdb_assert(rv == RAFT_NOMEM);
+            return WALKERDB_ENOMEM;
+        }
+    }
+    return 0;
+}
+
+/* The bytes in which the core wants a configuration; raft_free() them. */
+static int encode_configuration(const struct wdb_members *members,
+                                struct raft_buffer *out)
+{
+    struct raft_configuration configuration;
+    int code = make_configuration(members, &configuration);
+    if (code == 0) {
+        code = raft_configuration_encode(&configuration, out) == 0
+                   ? 0
+                   : WALKERDB_ENOMEM;
+        raft_configuration_close(&configuration);
+    }
+    return code;
+}
+
+static int make_metadata(const struct wdb_raft_base *base,
+                         struct raft_snapshot_metadata *out)
+{
+    *out = (struct raft_snapshot_metadata){
+        .index = base->index,
+        .term = base->term,
+        .configuration_index = base->members_index,
+    };
+    return make_configuration(&base->members, &out->configuration);
+}
+
+static enum raft_entry_type entry_type(enum wdb_entry_type type)
+{
+    return type == WDB_ENTRY_CHANGE    ? RAFT_CHANGE
+           : type == WDB_ENTRY_BARRIER ? RAFT_BARRIER
+                                       : RAFT_COMMAND;
+}
+
+/* --- one step -------------------------------------------------------------- */
+
+static enum wdb_core_role role_of(int state)
+{
+    return state == RAFT_LEADER      ? WDB_CORE_LEADER
+           : state == RAFT_CANDIDATE ? WDB_CORE_CANDIDATE
+                                     : WDB_CORE_FOLLOWER;
+}
+
+static void send(struct wdb_core *core, wdb_node_id to,
+                 struct wdb_message *message)
+{
+    message->to = to;
+    core->options.callbacks->send(core->options.context, to, message);
+}
+
+static void send_message(struct wdb_core *core, const struct raft_message *m,
+                         uint64_t request_term)
+{
+    struct wdb_message out = {.term = core->raft.current_term};
+    switch (m->type) {
+    case RAFT_REQUEST_VOTE:
+        out.kind = WDB_MESSAGE_VOTE;
+        out.term = m->request_vote.term;
+        out.vote.last_index = m->request_vote.last_log_index;
+        out.vote.last_term = m->request_vote.last_log_term;
+        out.vote.disrupt_leader = m->request_vote.disrupt_leader;
+        out.vote.pre_vote = m->request_vote.pre_vote;
+        break;
+    case RAFT_REQUEST_VOTE_RESULT:
+        out.kind = WDB_MESSAGE_VOTE_RESULT;
+        out.term = m->request_vote_result.term;
+        out.vote_result.request_term = request_term;
+        out.vote_result.granted = m->request_vote_result.vote_granted;
+        out.vote_result.pre_vote = m->request_vote_result.pre_vote;
+        break;
+    case RAFT_APPEND_ENTRIES:
+        out.kind = WDB_MESSAGE_APPEND;
+        out.term = m->append_entries.term;
+        out.append.previous_index = m->append_entries.prev_log_index;
+        out.append.previous_term = m->append_entries.prev_log_term;
+        out.append.committed = m->append_entries.leader_commit;
+        out.append.entry_count = m->append_entries.n_entries;
+        break;
+    case RAFT_APPEND_ENTRIES_RESULT:
+        out.kind = WDB_MESSAGE_APPEND_RESULT;
+        out.term = m->append_entries_result.term;
+        /* A completed sync answers the leader of the current term. */
+        out.append_result.request_term = out.term;
+        out.append_result.rejected = m->append_entries_result.rejected;
+        out.append_result.last_index = m->append_entries_result.last_log_index;
+        break;
+    case RAFT_TIMEOUT_NOW:
+        out.kind = WDB_MESSAGE_TIMEOUT_NOW;
+        out.term = m->timeout_now.term;
+        out.timeout_now.last_index = m->timeout_now.last_log_index;
+        out.timeout_now.last_term = m->timeout_now.last_log_term;
+        break;
+    case RAFT_INSTALL_SNAPSHOT:
+        /* What is offered is the owner's: a snapshot of now, pinned. */
+        out.kind = WDB_MESSAGE_OFFER;
+        out.term = m->install_snapshot.term;
+        break;
+    default:
+        return;
+    }
+    send(core, m->server_id, &out);
+}
+
+static int fail(struct wdb_core *core, int code)
+{
+    core->failed = true;
+    return code;
+}
+
+static int code_of(int rv)
+{
+    return rv == 0                ? 0
+           : rv == RAFT_NOMEM     ? WALKERDB_ENOMEM
+           : rv == RAFT_NOTLEADER ? WALKERDB_ENOTLEADER
+           : rv == RAFT_NOTFOUND  ? WALKERDB_ENOTFOUND
+           : rv == RAFT_BADID     ? WALKERDB_ENOTFOUND
+                                  : WALKERDB_EABORTED;
+}
+
+static int store_vote(struct wdb_core *core)
+{
+    return core->options.callbacks->store_vote(core->options.context,
+                                               core->raft.current_term,
+                                               core->raft.voted_for);
+}
+
+/* Do what the core asked for, in the order that core.h names. */
+static int follow_up(struct wdb_core *core, enum wdb_core_role before,
+                     struct raft_update *update, uint64_t request_term)
+{
+    const struct wdb_core_callbacks *callbacks = core->options.callbacks;
+    void *context = core->options.context;
+    int code = 0;
+    if (update->flags & UPDATE_VOTE) {
+        code = store_vote(core);
+    }
+    const enum wdb_core_role role = role_of(core->raft.state);
+    if (code == 0 && role != before) {
+        callbacks->role_changed(context, before, role);
+    }
+    if (code == 0 && (update->flags & UPDATE_ENTRIES)) {
+        struct raft_entry *entries = update->entries.batch;
+        if (role == WDB_CORE_FOLLOWER) {
+            code = callbacks->append(context, update->entries.index,
+                                     update->entries.n);
+        } else if (entries == &core->raft.barrier) {
+            code = callbacks->append_barrier(context, update->entries.index);
+        }
+        raft_free(entries[0].batch); /* G4: the core keeps only terms */
+        entries[0].batch = NULL;
+    }
+    if (code == 0 && (update->flags & UPDATE_MESSAGES)) {
+        for (unsigned i = 0; i < update->messages.n; i++) {
+            send_message(core, &update->messages.batch[i], request_term);
+        }
+    }
+    if (code == 0 && (update->flags & UPDATE_COMMITTED)) {
+        callbacks->committed(context, core->raft.commit_index);
+    }
+    return code == 0 ? 0 : fail(core, code);
+}
+
+static int step(struct wdb_core *core, struct raft_event *event,
+                uint64_t request_term, int *rv_out)
+{
+    struct raft_update update;
+    memset(&update, 0, sizeof(update));
+    wdb_assert(!core->failed);
+    event->time = core->now_ms;
+    const enum wdb_core_role before = role_of(core->raft.state);
+    const int rv = raft_step(&core->raft, event, &update);
+    *rv_out = rv;
+    if (rv != 0) {
+        return 0;
+    }
+    return follow_up(core, before, &update, request_term);
+}
+
+/*
+ * G11: A CHANGE that is committed becomes the core's committed configuration at
+ * once. Told later, the core would forget it if the next one comes before that,
+ * and have nothing to go back to.
+ */
+static int settle_configuration(struct wdb_core *core)
+{
+    struct raft *raft = &core->raft;
+    struct raft_event event = {.type = RAFT_CONFIGURATION};
+    struct raft_buffer bytes;
+    int rv = 0;
+    const uint64_t index = raft->configuration_uncommitted_index;
+    if (index == 0 || index > raft->commit_index) {
+        return 0;
+    }
+    if (raft_configuration_encode(&raft->configuration, &bytes) != 0) {
+        return fail(core, WALKERDB_ENOMEM);
+    }
+    rv = raft_configuration_decode(&bytes, &event.configuration.conf);
+    raft_free(bytes.base);
+    if (rv != 0) {
+        return fail(core, WALKERDB_ENOMEM);
+    }
+    event.configuration.index = index;
+    const int code = step(core, &event, raft->current_term, &rv);
+    return code != 0 ? code : rv == 0 ? 0 : fail(core, code_of(rv));
+}
+
+/* A step that must succeed. */
+static int must_step(struct wdb_core *core, struct raft_event *event,
+                     uint64_t request_term)
+{
+    int rv;
+    const int code = step(core, event, request_term, &rv);
+    if (code != 0 || rv != 0) {
+        return code != 0 ? code : fail(core, code_of(rv));
+    }
+    return settle_configuration(core);
+}
+
+static void set_now(struct wdb_core *core, uint64_t now_ms)
+{
+    if (now_ms > core->now_ms) {
+        core->now_ms = now_ms; /* never back: the core asserts it */
+    }
+}
+
+/* --- life ------------------------------------------------------------------ */
+
+int wdb_core_new(const struct wdb_core_options *options, struct wdb_core **out)
+{
+    const int version = raft_version_number();
+    if (version / 100 != RAFT_VERSION_NUMBER / 100) {
+        return WALKERDB_EVERSION;
+    }
+    struct wdb_core *core = calloc(1, sizeof(*core));
+    char address[ADDRESS_SIZE];
+    if (core == NULL) {
+        return WALKERDB_ENOMEM;
+    }
+    make_address(options->self, address);
+    core->options = *options;
+    core->now_ms = options->now_ms;
+    if (raft_init(&core->raft, NULL, NULL, options->self, address) != 0) {
+        free(core);
+        return WALKERDB_ENOMEM;
+    }
+    core->raft.tracer = NULL;
+    core->raft.now = core->now_ms;
+    raft_seed(&core->raft, options->seed);
+    raft_set_election_timeout(&core->raft, options->election_timeout_ms);
+    raft_set_heartbeat_timeout(&core->raft, options->heartbeat_ms);
+    raft_set_install_snapshot_timeout(&core->raft, SNAPSHOT_TIME_MS);
+    raft_set_pre_vote(&core->raft, true);
+    raft_set_max_inflight_entries(&core->raft, WDB_RAFT_INFLIGHT_ENTRIES);
+    *out = core;
+    return 0;
+}
+
+void wdb_core_free(struct wdb_core *core)
+{
+    if (core != NULL) {
+        raft_close(&core->raft, NULL);
+        free(core);
+    }
+}
+
+static bool is_sole_voter(const struct wdb_members *members, wdb_node_id id)
+{
+    const struct wdb_member *self = wdb_members_find(members, id);
+    return self != NULL && self->role == WDB_MEMBER_VOTER &&
+           wdb_members_voters(members) == 1;
+}
+
+/* The configuration that holds at the end of the log. */
+static const struct wdb_members *last_members(const struct wdb_core_start *s)
+{
+    const struct wdb_members *members = s->members;
+    for (uint32_t i = 0; i < s->entry_count; i++) {
+        if (s->entries[i].type == WDB_ENTRY_CHANGE &&
+            s->first_index + i > s->members_index) {
+            members = s->entries[i].members;
+        }
+    }
+    return members;
+}
+
+static int make_entries(const struct wdb_core_start *start,
+                        struct raft_entry **out, void **batch_out)
+{
+    struct raft_entry *entries =
+        raft_calloc(start->entry_count + 1, sizeof(*entries));
+    void *batch = raft_malloc(8);
+    int code = entries == NULL || batch == NULL ? WALKERDB_ENOMEM : 0;
+    for (uint32_t i = 0; code == 0 && i < start->entry_count; i++) {
+        entries[i].term = start->entries[i].term;
+        entries[i].type = entry_type(start->entries[i].type);
+        entries[i].batch = batch;
+        if (entries[i].type == RAFT_CHANGE) {
+            code = encode_configuration(start->entries[i].members,
+                                        &entries[i].buf);
+        }
+    }
+    *out = entries;
+    *batch_out = batch;
+    return code;
+}
+
+static void free_entries(struct raft_entry *entries, uint32_t count,
+                         void *batch)
+{
+    for (uint32_t i = 0; entries != NULL && i < count; i++) {
+        raft_free(entries[i].buf.base);
+    }
+    raft_free(entries);
+    raft_free(batch);
+}
+
+int wdb_core_start(struct wdb_core *core, const struct wdb_core_start *start)
+{
+    struct raft_snapshot_metadata metadata;
+    struct raft_entry *entries = NULL;
+    void *batch = NULL;
+    struct raft_event event = {.type = RAFT_START};
+    event.start.term = start->term;
+    event.start.voted_for = start->voted_for;
+    event.start.start_index = 1;
+    if (start->base_index == 0 && start->entry_count == 0) {
+        /* Perhaps with a term: it heard of one before it got a log. */
+        return must_step(core, &event, 0);
+    }
+    if (is_sole_voter(last_members(start), core->options.self)) {
+        event.start.term++; /* G6 */
+        event.start.voted_for = core->options.self;
+        const int code = core->options.callbacks->store_vote(
+            core->options.context, event.start.term, core->options.self);
+        if (code != 0) {
+            return fail(core, code);
+        }
+    }
+    int code = make_entries(start, &entries, &batch);
+    if (code == 0 && start->base_index != 0) {
+        const struct wdb_raft_base base = {
+            .index = start->base_index,
+            .term = start->base_term,
+            .members_index = start->members_index,
+            .members = *start->members,
+        };
+        code = make_metadata(&base, &metadata);
+        event.start.metadata = &metadata;
+    }
+    if (code != 0) {
+        free_entries(entries, start->entry_count, batch);
+        return fail(core, code);
+    }
+    event.start.start_index = start->first_index;
+    event.start.entries = entries;
+    event.start.n_entries = start->entry_count;
+    code = must_step(core, &event, 0);
+    free_entries(entries, start->entry_count, batch);
+    return code;
+}
+
+/* --- time ------------------------------------------------------------------ */
+
+uint64_t wdb_core_deadline_ms(const struct wdb_core *core)
+{
+    return raft_timeout(&core->raft);
+}
+
+static uint32_t voter_count(const struct raft_configuration *configuration)
+{
+    uint32_t count = 0;
+    for (unsigned i = 0; i < configuration->n; i++) {
+        count += configuration->servers[i].role == RAFT_VOTER;
+    }
+    return count;
+}
+
+bool wdb_core_is_voter(const struct wdb_core *core)
+{
+    const struct raft_configuration *configuration = &core->raft.configuration;
+    for (unsigned i = 0; i < configuration->n; i++) {
+        if (configuration->servers[i].id == core->options.self) {
+            return configuration->servers[i].role == RAFT_VOTER;
+        }
+    }
+    return false;
+}
+
+int wdb_core_tick(struct wdb_core *core, uint64_t now_ms)
+{
+    struct raft_event event = {.type = RAFT_TIMEOUT};
+    set_now(core, now_ms);
+    if (core->now_ms < wdb_core_deadline_ms(core)) {
+        return 0;
+    }
+    if (core->raft.state == RAFT_FOLLOWER && wdb_core_is_voter(core) &&
+        voter_count(&core->raft.configuration) == 1 &&
+        core->raft.last_stored == wdb_core_index_last(core)) {
+        core->raft.current_term++; /* G6 */
+        core->raft.voted_for = core->options.self;
+        core->raft.follower_state.match = 0;
+        const int code = store_vote(core);
+        if (code != 0) {
+            return fail(core, code);
+        }
+    }
+    return must_step(core, &event, 0);
+}
+
+/* --- receiving ------------------------------------------------------------- */
+
+/* An answer without help of the core: our term is higher (G1). */
+static void answer_old_term(struct wdb_core *core, wdb_node_id to,
+                            const struct wdb_message *message)
+{
+    struct wdb_message answer = {
+        .kind = WDB_MESSAGE_APPEND_RESULT,
+        .term = core->raft.current_term,
+    };
+    answer.append_result.request_term = message->term;
+    answer.append_result.rejected =
+        message->append.previous_index > 0 ? message->append.previous_index : 1;
+    send(core, to, &answer);
+}
+
+/* Step entries [skip, skip + count) of the message. */
+static int receive_entries(struct wdb_core *core, struct raft_message *m,
+                           const struct wdb_message *message, uint32_t skip,
+                           uint32_t count)
+{
+    struct raft_append_entries *args = &m->append_entries;
+    struct raft_event event = {.type = RAFT_RECEIVE};
+    size_t at = 0;
+    struct wdb_entry_header header;
+    const uint8_t *payload;
+    struct wdb_members members;
+    wdb_members_init(&members);
+    args->prev_log_index = message->append.previous_index + skip;
+    args->prev_log_term = message->append.previous_term;
+    for (uint32_t i = 0; i < skip; i++) {
+        const bool found =
+            wdb_message_next_entry(message, &at, &header, &payload);
+        wdb_assert(found);
+        args->prev_log_term = header.term;
+    }
+    args->n_entries = count;
+    args->entries = raft_calloc(count + 1, sizeof(*args->entries));
+    void *batch = raft_malloc(8);
+    int code = args->entries == NULL || batch == NULL ? WALKERDB_ENOMEM : 0;
+    for (uint32_t i = 0; code == 0 && i < count; i++) {
+        const bool found =
+            wdb_message_next_entry(message, &at, &header, &payload);
+        wdb_assert(found);
+        args->entries[i].term = header.term;
+        args->entries[i].type = entry_type((enum wdb_entry_type)header.type);
+        args->entries[i].batch = batch;
+        if (header.type == WDB_ENTRY_CHANGE) {
+            code = wdb_members_decode(payload, header.payload_size, &members);
+            if (code == 0) {
+                code = encode_configuration(&members, &args->entries[i].buf);
+            }
+        }
+    }
+    struct raft_entry *entries = args->entries;
+    if (code != 0) {
+        free_entries(entries, count, batch);
+        wdb_members_release(&members);
+        return fail(core, code);
+    }
+    if (count == 0) {
+        raft_free(batch);
+    }
+    event.receive.message = m;
+    code = must_step(core, &event, message->term);
+    /* G4: the batch was freed, by the core or by follow_up. */
+    free_entries(entries, count, NULL);
+    wdb_members_release(&members);
+    return code;
+}
+
+static int receive_append(struct wdb_core *core, struct raft_message *m,
+                          const struct wdb_message *message,
+                          const char **why_out)
+{
+    if (message->term < core->raft.current_term) {
+        answer_old_term(core, m->server_id, message);
+        return 0;
+    }
+    if (message->term == core->raft.current_term &&
+        core->raft.state == RAFT_LEADER) {
+        *why_out = "entries of our own term while we lead it";
+        return 0;
+    }
+    m->type = RAFT_APPEND_ENTRIES;
+    m->append_entries = (struct raft_append_entries){
+        .term = message->term,
+        .leader_commit = message->append.committed,
+    };
+    /* G2: split in front of each CHANGE. */
+    size_t at = 0;
+    uint32_t first = 0, i = 0;
+    struct wdb_entry_header header;
+    const uint8_t *payload;
+    while (wdb_message_next_entry(message, &at, &header, &payload)) {
+        if (header.type == WDB_ENTRY_CHANGE && i > first &&
+            !WDB_CORE_MUTATED(core, WDB_MUTATION_CHANGE_NOT_FIRST)) {
+            const int code =
+                receive_entries(core, m, message, first, i - first);
+            if (code != 0 || core->raft.current_term != message->term) {
+                return code;
+            }
+            first = i;
+        }
+        i++;
+    }
+    return receive_entries(core, m, message, first, i - first);
+}
+
+static int receive_append_result(struct wdb_core *core, struct raft_message *m,
+                                 const struct wdb_message *message,
+                                 const char **why_out)
+{
+    struct raft_event event = {.type = RAFT_RECEIVE, .receive.message = m};
+    if (core->raft.state != RAFT_LEADER) {
+        return 0;
+    }
+    if (message->term == core->raft.current_term &&
+        message->append_result.request_term != core->raft.current_term) {
+        *why_out = "the result of a message of another term"; /* G1 */
+        return 0;
+    }
+    if (message->append_result.rejected == 0 &&
+        message->term == core->raft.current_term &&
+        message->append_result.last_index > wdb_core_index_last(core)) {
+        *why_out = "a result beyond the end of the log";
+        return 0;
+    }
+    m->type = RAFT_APPEND_ENTRIES_RESULT;
+    m->append_entries_result = (struct raft_append_entries_result){
+        .version = 1,
+        .term = message->term,
+        .rejected = message->append_result.rejected,
+        .last_log_index = message->append_result.last_index,
+        .features = FEATURES_NONE,
+    };
+    if (m->append_entries_result.rejected > 0 &&
+        m->append_entries_result.last_log_index >=
+            m->append_entries_result.rejected) {
+        m->append_entries_result.last_log_index =
+            m->append_entries_result.rejected - 1;
+    }
+    return must_step(core, &event, 0);
+}
+
+static int receive_vote(struct wdb_core *core, struct raft_message *m,
+                        const struct wdb_message *message, const char **why_out)
+{
+    struct raft_event event = {.type = RAFT_RECEIVE, .receive.message = m};
+    if ((message->vote.last_index == 0) != (message->vote.last_term == 0) ||
+        message->vote.last_term > message->term) {
+        *why_out = "a vote for an impossible log";
+        return 0;
+    }
+    m->type = RAFT_REQUEST_VOTE;
+    m->request_vote = (struct raft_request_vote){
+        .version = 2,
+        .term = message->term,
+        .candidate_id = m->server_id,
+        .last_log_index = message->vote.last_index,
+        .last_log_term = message->vote.last_term,
+        .disrupt_leader = message->vote.disrupt_leader,
+        .pre_vote = message->vote.pre_vote,
+    };
+    return must_step(core, &event, message->term);
+}
+
+static int receive_vote_result(struct wdb_core *core, struct raft_message *m,
+                               const struct wdb_message *message,
+                               const char **why_out)
+{
+    struct raft_event event = {.type = RAFT_RECEIVE, .receive.message = m};
+    if (core->raft.state != RAFT_CANDIDATE) {
+        return 0;
+    }
+    const bool pre_vote = core->raft.candidate_state.in_pre_vote;
+    const uint64_t asked = core->raft.current_term + (pre_vote ? 1 : 0);
+    if (message->vote_result.pre_vote != pre_vote ||
+        message->vote_result.request_term != asked) {
+        return 0; /* of an earlier election */
+    }
+    if (message->vote_result.granted && message->term != asked) {
+        *why_out = "a vote that was granted in another term"; /* G5 */
+        return 0;
+    }
+    m->type = RAFT_REQUEST_VOTE_RESULT;
+    m->request_vote_result = (struct raft_request_vote_result){
+        .version = RESULT_VERSION,
+        .term = message->term,
+        .vote_granted = message->vote_result.granted,
+        .pre_vote = message->vote_result.pre_vote,
+        .features = FEATURES_NONE,
+    };
+    return must_step(core, &event, 0);
+}
+
+int wdb_core_receive(struct wdb_core *core, uint64_t now_ms, wdb_node_id from,
+                     const struct wdb_message *message, const char **why_out)
+{
+    char address[ADDRESS_SIZE];
+    struct raft_message m;
+    struct raft_event event = {.type = RAFT_RECEIVE, .receive.message = &m};
+    set_now(core, now_ms);
+    *why_out = NULL;
+    make_address(from, address);
+    memset(&m, 0, sizeof(m));
+    m.server_id = from;
+    m.server_address = address;
+    if (message->term == 0 || from == 0 || from == core->options.self) {
+        *why_out = "no term, or no sender";
+        return 0;
+    }
+    switch (message->kind) {
+    case WDB_MESSAGE_VOTE:
+        return receive_vote(core, &m, message, why_out);
+    case WDB_MESSAGE_VOTE_RESULT:
+        return receive_vote_result(core, &m, message, why_out);
+    case WDB_MESSAGE_APPEND:
+        return receive_append(core, &m, message, why_out);
+    case WDB_MESSAGE_APPEND_RESULT:
+        return receive_append_result(core, &m, message, why_out);
+    case WDB_MESSAGE_TIMEOUT_NOW:
+        m.type = RAFT_TIMEOUT_NOW;
+        m.timeout_now = (struct raft_timeout_now){
+            .version = 1,
+            .term = message->term,
+            .last_log_index = message->timeout_now.last_index,
+            .last_log_term = message->timeout_now.last_term,
+        };
+        if (message->term != core->raft.current_term) {
+            return 0;
+        }
+        return must_step(core, &event, message->term);
+    default:
+        *why_out = "not a message for the core";
+        return 0;
+    }
+}
+
+/* --- what the owner did ---------------------------------------------------- */
+
+int wdb_core_persisted(struct wdb_core *core, uint64_t now_ms, uint64_t index)
+{
+    struct raft_event event = {.type = RAFT_PERSISTED_ENTRIES};
+    const uint64_t last = wdb_core_index_last(core);
+    set_now(core, now_ms);
+    if (index > last) {
+        index = last;
+    }
+    if (index <= core->raft.last_stored) {
+        return 0;
+    }
+    event.persisted_entries.index = index;
+    return must_step(core, &event, core->raft.current_term);
+}
+
+int wdb_core_submit(struct wdb_core *core, uint64_t now_ms, uint32_t count,
+                    const struct wdb_core_entry *entry)
+{
+    struct raft_event event = {.type = RAFT_SUBMIT};
+    struct raft_entry *entries = raft_calloc(count, sizeof(*entries));
+    void *batch = raft_malloc(8);
+    int code = entries == NULL || batch == NULL ? WALKERDB_ENOMEM : 0;
+    set_now(core, now_ms);
+    wdb_assert(count == 1 || entry->type == WDB_ENTRY_COMMAND); /* G3 */
+    if (code == 0 && entry->type == WDB_ENTRY_CHANGE) {
+        code = encode_configuration(entry->members, &entries[0].buf);
+    }
+    if (code != 0) {
+        raft_free(entries);
+        raft_free(batch);
+        return fail(core, code);
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        entries[i].term = core->raft.current_term;
+        entries[i].type = entry_type(entry->type);
+        entries[i].batch = batch;
+    }
+    event.submit.entries = entries;
+    event.submit.n = count;
+    void *configuration = entries[0].buf.base;
+    code = must_step(core, &event, 0);
+    raft_free(configuration);
+    raft_free(entries);
+    return code;
+}
+
+int wdb_core_compacted(struct wdb_core *core, uint64_t now_ms,
+                       const struct wdb_raft_base *base, uint32_t trailing)
+{
+    struct raft_event event = {.type = RAFT_SNAPSHOT};
+    set_now(core, now_ms);
+    const int code = make_metadata(base, &event.snapshot.metadata);
+    if (code != 0) {
+        return fail(core, code);
+    }
+    event.snapshot.trailing = trailing;
+    return must_step(core, &event, 0);
+}
+
+int wdb_core_installed(struct wdb_core *core, uint64_t now_ms,
+                       wdb_node_id leader, const struct wdb_raft_base *base)
+{
+    char address[ADDRESS_SIZE];
+    struct raft_message m;
+    struct raft_snapshot_metadata metadata;
+    struct raft_event event = {.type = RAFT_RECEIVE, .receive.message = &m};
+    struct raft_update update;
+    set_now(core, now_ms);
+    make_address(leader, address);
+    memset(&m, 0, sizeof(m));
+    memset(&update, 0, sizeof(update));
+    int code = make_metadata(base, &metadata);
+    if (code != 0) {
+        return fail(core, code);
+    }
+    m.type = RAFT_INSTALL_SNAPSHOT;
+    m.server_id = leader;
+    m.server_address = address;
+    m.install_snapshot = (struct raft_install_snapshot){
+        .version = 1,
+        .term = core->raft.current_term,
+        .last_index = base->index,
+        .last_term = base->term,
+        .conf = metadata.configuration,
+        .conf_index = base->members_index,
+    };
+    /* Two steps as one: the snapshot is there already. What the first says is
+     * only its half of the second. */
+    event.time = core->now_ms;
+    wdb_assert(core->raft.state == RAFT_FOLLOWER);
+    if (raft_step(&core->raft, &event, &update) != 0 ||
+        !(update.flags & UPDATE_SNAPSHOT)) {
+        return fail(core, WALKERDB_EABORTED);
+    }
+    struct raft_event done = {.type = RAFT_PERSISTED_SNAPSHOT};
+    done.persisted_snapshot.metadata = update.snapshot.metadata;
+    done.persisted_snapshot.last = true;
+    return must_step(core, &done, core->raft.current_term);
+}
+
+int wdb_core_transfer(struct wdb_core *core, uint64_t now_ms, wdb_node_id to)
+{
+    struct raft_event event = {.type = RAFT_TRANSFER};
+    int rv;
+    set_now(core, now_ms);
+    if (wdb_core_is_transferring(core)) {
+        return WALKERDB_EBUSY;
+    }
+    event.transfer.server_id = to;
+    const int code = step(core, &event, 0, &rv);
+    return code != 0 ? code : code_of(rv);
+}
+
+/* --- looking --------------------------------------------------------------- */
+
+static struct raft *raft_of(const struct wdb_core *core)
+{
+    return (struct raft *)(uintptr_t)&core->raft;
+}
+
+enum wdb_core_role wdb_core_role(const struct wdb_core *core)
+{
+    return role_of(core->raft.state);
+}
+
+uint64_t wdb_core_term(const struct wdb_core *core)
+{
+    return core->raft.current_term;
+}
+
+wdb_node_id wdb_core_voted_for(const struct wdb_core *core)
+{
+    return core->raft.voted_for;
+}
+
+wdb_node_id wdb_core_leader(const struct wdb_core *core)
+{
+    raft_id id = 0;
+    const char *address;
+    raft_leader(raft_of(core), &id, &address);
+    return id;
+}
+
+uint64_t wdb_core_index_last(const struct wdb_core *core)
+{
+    return raft_last_index(raft_of(core));
+}
+
+uint64_t wdb_core_index_committed(const struct wdb_core *core)
+{
+    return core->raft.commit_index;
+}
+
+uint64_t wdb_core_index_stored(const struct wdb_core *core)
+{
+    return core->raft.last_stored;
+}
+
+uint64_t wdb_core_match(const struct wdb_core *core, wdb_node_id id)
+{
+    raft_index index = 0;
+    return raft_match_index(&core->raft, id, &index) == 0 ? index : 0;
+}
+
+bool wdb_core_can_change(const struct wdb_core *core)
+{
+    return core->raft.state == RAFT_LEADER &&
+           core->raft.configuration_uncommitted_index == 0 &&
+           core->raft.leader_state.promotee_id == 0 &&
+           core->raft.leader_state.transferee == 0;
+}
+
+bool wdb_core_is_transferring(const struct wdb_core *core)
+{
+    return raft_transferee(&core->raft) != 0;
+}
