@@ -235,11 +235,17 @@ WDB_MUST_CHECK int wdb_log_scan(struct wdb_log *log,
                                 uint64_t *offset_out);
 /* The entry at `index` for a peer: its header and a pointer to its payload in
  * a mapping; *segment_out has a reference to drop. ENOTFOUND if it was given
- * up or is not written yet. */
+ * up or is not written yet. To read one after the other is cheap. */
 WDB_MUST_CHECK int wdb_log_entry(struct wdb_log *log, uint64_t index,
                                  struct wdb_entry_header *entry_out,
                                  const uint8_t **payload_out,
                                  struct wdb_segment **segment_out);
+/* The same without a look at the payload: for who verifies each record of it
+ * anyway. Sound are the headers. */
+WDB_MUST_CHECK int wdb_log_entry_unverified(struct wdb_log *log, uint64_t index,
+                                            struct wdb_entry_header *entry_out,
+                                            const uint8_t **payload_out,
+                                            struct wdb_segment **segment_out);
 
 /* Its header alone: as cheap as finding it. ENOTFOUND, ECORRUPT. */
 WDB_MUST_CHECK int wdb_log_entry_header(struct wdb_log *log, uint64_t index,

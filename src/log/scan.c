@@ -201,7 +201,34 @@ static int nearest_mark(struct wdb_segment *segment, uint64_t index,
         return WALKERDB_ENOTFOUND;
     }
     *out = segment->marks[from - 1];
+    for (uint32_t i = 0; i < WDB_SEGMENT_RECENT_COUNT; i++) {
+        const struct wdb_segment_mark *recent = &segment->recent[i];
+        if (recent->index <= index && recent->index > out->index) {
+            *out = *recent;
+        }
+    }
     return 0;
+}
+
+/* Who asked for the entry at the cursor will ask for the one behind it. */
+static void note_next(struct wdb_log *log, const struct cursor *c,
+                      const struct wdb_segment_mark *from)
+{
+    struct wdb_segment *segment = c->segment;
+    const struct wdb_segment_mark next = {c->entry.index + 1,
+                                          c->offset + WDB_ENTRY_OVERHEAD +
+                                              c->entry.payload_size};
+    pthread_mutex_lock(&log->lookup);
+    uint32_t at = 0;
+    while (at < WDB_SEGMENT_RECENT_COUNT &&
+           segment->recent[at].index != from->index) {
+        at++;
+    }
+    if (at == WDB_SEGMENT_RECENT_COUNT) {
+        at = segment->recent_next++ % WDB_SEGMENT_RECENT_COUNT;
+    }
+    segment->recent[at] = next;
+    pthread_mutex_unlock(&log->lookup);
 }
 
 /* Put the cursor on the entry with this index. */
@@ -229,8 +256,12 @@ static int find(struct wdb_log *log, struct wdb_segment *segment,
         } else {
             rc = cursor_read(c);
         }
-        if (rc != 0 || c->entry.index == index) {
+        if (rc != 0) {
             return rc;
+        }
+        if (c->entry.index == index) {
+            note_next(log, c, &mark);
+            return 0;
         }
         cursor_next(c);
     }
@@ -282,11 +313,9 @@ static struct wdb_segment *segment_of(struct wdb_log *log, uint64_t index)
     return found;
 }
 
-int wdb_log_entry(struct wdb_log *log, uint64_t index,
-                  struct wdb_entry_header *entry_out,
-                  const uint8_t **payload_out, struct wdb_segment **segment_out)
+/* Put the cursor on the entry; its segment has a reference to drop. */
+static int find_entry(struct wdb_log *log, uint64_t index, struct cursor *c)
 {
-    struct cursor c;
     if (index == 0 || index > wdb_log_appended(log)) {
         return WALKERDB_ENOTFOUND;
     }
@@ -294,17 +323,45 @@ int wdb_log_entry(struct wdb_log *log, uint64_t index,
     if (segment == NULL) {
         return WALKERDB_ENOTFOUND;
     }
-    int rc = find(log, segment, index, &c);
-    if (rc == 0 && wdb_entry_verify_payload(&c.entry, payload_of(&c)) != 0) {
-        rc = damage(&c);
-    }
+    const int rc = find(log, segment, index, c);
     if (rc != 0) {
         wdb_segment_drop(segment);
+    }
+    return rc;
+}
+
+int wdb_log_entry_unverified(struct wdb_log *log, uint64_t index,
+                             struct wdb_entry_header *entry_out,
+                             const uint8_t **payload_out,
+                             struct wdb_segment **segment_out)
+{
+    struct cursor c;
+    const int rc = find_entry(log, index, &c);
+    if (rc == 0) {
+        *entry_out = c.entry;
+        *payload_out = payload_of(&c);
+        *segment_out = c.segment;
+    }
+    return rc;
+}
+
+int wdb_log_entry(struct wdb_log *log, uint64_t index,
+                  struct wdb_entry_header *entry_out,
+                  const uint8_t **payload_out, struct wdb_segment **segment_out)
+{
+    struct cursor c;
+    int rc = find_entry(log, index, &c);
+    if (rc != 0) {
+        return rc;
+    }
+    if (wdb_entry_verify_payload(&c.entry, payload_of(&c)) != 0) {
+        rc = damage(&c);
+        wdb_segment_drop(c.segment);
         return rc;
     }
     *entry_out = c.entry;
     *payload_out = payload_of(&c);
-    *segment_out = segment;
+    *segment_out = c.segment;
     return 0;
 }
 
@@ -312,18 +369,11 @@ int wdb_log_entry_header(struct wdb_log *log, uint64_t index,
                          struct wdb_entry_header *entry_out)
 {
     struct cursor c;
-    if (index == 0 || index > wdb_log_appended(log)) {
-        return WALKERDB_ENOTFOUND;
-    }
-    struct wdb_segment *segment = segment_of(log, index);
-    if (segment == NULL) {
-        return WALKERDB_ENOTFOUND;
-    }
-    const int rc = find(log, segment, index, &c);
+    const int rc = find_entry(log, index, &c);
     if (rc == 0) {
         *entry_out = c.entry;
+        wdb_segment_drop(c.segment);
     }
-    wdb_segment_drop(segment);
     return rc;
 }
 

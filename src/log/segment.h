@@ -26,6 +26,7 @@ struct wdb_segment_mark {
     uint64_t offset;
 };
 #define WDB_SEGMENT_MARK_DISTANCE ((uint64_t)64 << 10)
+#define WDB_SEGMENT_RECENT_COUNT  8
 
 struct wdb_segment {
     uint64_t id;
@@ -61,6 +62,10 @@ struct wdb_segment {
     struct wdb_segment_mark *marks; /* room for mark_capacity, or NULL */
     _Atomic uint32_t mark_count;
     uint32_t mark_capacity;
+    /* Where the entry behind one that was looked up is: the next one that is
+     * asked for, by some who read in order. Under the log's `lookup`. */
+    struct wdb_segment_mark recent[WDB_SEGMENT_RECENT_COUNT];
+    uint32_t recent_next;
     struct wdb_segment *disposed_next;
 };
 

@@ -140,6 +140,7 @@ static void cut_marks(struct wdb_log *log, struct wdb_segment *segment,
         count--;
     }
     atomic_store(&segment->mark_count, count);
+    memset(segment->recent, 0, sizeof(segment->recent));
     pthread_mutex_unlock(&log->lookup);
 }
 

@@ -106,6 +106,7 @@ static void unmake(struct wdb_store *store)
     pthread_mutex_destroy(&store->undo_mutex);
     pthread_mutex_destroy(&store->reserve_mutex);
     free(store->reserve);
+    free(atomic_load(&store->follow_block));
     free(store);
 }
 

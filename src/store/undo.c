@@ -5,6 +5,17 @@
 
 #include "store/store_internal.h"
 
+struct wdb_undo_block *wdb_undo_block_new(uint32_t capacity)
+{
+    struct wdb_undo_block *block =
+        malloc(sizeof(*block) + capacity * sizeof(block->items[0]));
+    if (block != NULL) {
+        block->count = 0;
+        block->capacity = capacity;
+    }
+    return block;
+}
+
 int wdb_undo_reserve(struct wdb_undo_block **block)
 {
     struct wdb_undo_block *old = *block;

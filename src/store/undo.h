@@ -48,6 +48,8 @@ struct wdb_undo_block {
     struct wdb_undo items[];
 };
 
+/* An empty block for so many; NULL without memory. */
+struct wdb_undo_block *wdb_undo_block_new(uint32_t capacity);
 /* Make room for one more in *block (NULL at first). ENOMEM. */
 WDB_MUST_CHECK int wdb_undo_reserve(struct wdb_undo_block **block);
 /*
