@@ -78,8 +78,8 @@ static bool watches_key(const struct watch *watch, uint32_t database_id,
            (key.size == 0 || memcmp(watch->key, key.data, key.size) == 0);
 }
 
-/* The mapping has changed (all stripes held). */
-static void touch_mapping(struct wdb_db *db)
+/* The mapping has changed, or everything has (all stripes held). */
+static void touch_mapping(struct wdb_db *db, bool all)
 {
     struct wdb_watch_table *table = db->watches;
     for (uint32_t s = 0; s < table->stripe_count; s++) {
@@ -88,7 +88,7 @@ static void touch_mapping(struct wdb_db *db)
             struct watch *watch =
                 WDB_LIST_ENTRY(node, struct watch, stripe_node);
             uint32_t id = wdb_store_database(db->store, watch->database);
-            if (id != watch->database_id && !table->mapping_judged) {
+            if (all || (id != watch->database_id && !table->mapping_judged)) {
                 flag(watch);
             }
             watch->database_id = id;
@@ -128,8 +128,8 @@ void wdb_watch_touch(void *context, enum wdb_touch_kind kind, uint32_t database,
                      uint64_t hash, struct wdb_slice key)
 {
     struct wdb_db *db = context;
-    if (WDB_UNLIKELY(kind == WDB_TOUCH_DATABASES)) {
-        touch_mapping(db);
+    if (WDB_UNLIKELY(kind != WDB_TOUCH_KEY)) {
+        touch_mapping(db, kind == WDB_TOUCH_ALL);
         return;
     }
     struct wdb_list *list =

@@ -160,6 +160,11 @@ int wdb_catalog_create(struct wdb_log *log, struct wdb_manifest *m,
         return rc;
     }
     m->segment_id_next = id + 1;
+    /* It is used up even if *m never becomes the log's: a file that is given
+     * up is unlinked by its name, later. */
+    if (log->manifest.segment_id_next <= id) {
+        log->manifest.segment_id_next = id + 1;
+    }
     *out = segment;
     return 0;
 }

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 
 #include "base/buffer.h"
+#include "log/install.h"
 #include "log/names.h"
 #include "log/recovery.h"
 
@@ -73,6 +74,7 @@ static int delete_leftovers(struct wdb_recovery *r)
 {
     struct wdb_log *log = r->log;
     struct leftovers l = {.log = log};
+    wdb_install_sweep(log);
     int rc = log->env->ops->list(log->env, log->dir, note_name, &l);
     for (size_t at = 0; at < l.names.size && rc == 0;) {
         char path[WDB_PATH_SIZE_MAX];

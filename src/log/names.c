@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #define ID_DIGITS 16
+#define TRANSFER  ".transfer-"
 
 void wdb_name_segment(char out[WDB_NAME_SIZE_MAX], uint64_t id,
                       enum wdb_segment_kind kind)
@@ -63,6 +64,25 @@ static bool is(const char *text, const char *end, const char *word)
 {
     const size_t size = strlen(word);
     return (size_t)(end - text) == size && memcmp(text, word, size) == 0;
+}
+
+void wdb_name_transfer(char out[WDB_NAME_SIZE_MAX], uint64_t number)
+{
+    snprintf(out, WDB_NAME_SIZE_MAX, TRANSFER "%016" PRIx64, number);
+}
+
+bool wdb_name_is_transfer(const char *name)
+{
+    const size_t size = sizeof(TRANSFER) - 1;
+    uint64_t number;
+    if (strcmp(name, WDB_NAME_INCOMING) == 0) {
+        return true;
+    }
+    if (strncmp(name, TRANSFER, size) != 0) {
+        return false;
+    }
+    name += size;
+    return parse_id(&name, &number) && *name == '\0';
 }
 
 static enum wdb_name_kind parse_suffix(const char *text, const char *end,

@@ -17,6 +17,7 @@ void wdb_databases_init(struct wdb_store *store)
     atomic_init(&databases->index, 0);
     atomic_init(&databases->grave_count, 0);
     pthread_mutex_init(&databases->mutex, NULL);
+    pthread_mutex_init(&databases->bury_mutex, NULL);
     pthread_mutex_init(&databases->grave_mutex, NULL);
 }
 
@@ -32,6 +33,7 @@ void wdb_databases_release(struct wdb_store *store)
         wdb_keydir_free(atomic_load(&databases->keydirs[n]));
     }
     pthread_mutex_destroy(&databases->grave_mutex);
+    pthread_mutex_destroy(&databases->bury_mutex);
     pthread_mutex_destroy(&databases->mutex);
 }
 
@@ -221,6 +223,29 @@ int wdb_databases_load(struct wdb_store *store, const struct wdb_record *record,
     atomic_store(&databases->position, position);
     atomic_store(&databases->index, record->index);
     return 0;
+}
+
+void wdb_databases_clear(struct wdb_store *store, struct wdb_mapping *memory)
+{
+    struct wdb_databases *databases = &store->databases;
+    pthread_mutex_lock(&databases->grave_mutex);
+    for (struct wdb_mapping *m = databases->grave; m != NULL; m = m->next) {
+        m->counting = WDB_DATABASE_COUNT;
+    }
+    pthread_mutex_unlock(&databases->grave_mutex);
+    memory->counting = WDB_DATABASE_COUNT;
+    for (uint32_t n = 0; n < WDB_DATABASE_COUNT; n++) {
+        memory->keydirs[n] = atomic_exchange(&databases->keydirs[n], NULL);
+        if (memory->keydirs[n] != NULL) {
+            memory->dropped |= UINT32_C(1) << n;
+        }
+        atomic_store(&databases->ids[n], n);
+    }
+    databases->id_next = WDB_DATABASE_COUNT;
+    databases->record_size = 0;
+    atomic_store(&databases->position, 0);
+    atomic_store(&databases->index, 0);
+    wdb_mapping_bury(databases, memory);
 }
 
 void wdb_databases_revert(struct wdb_store *store, struct wdb_mapping *old)

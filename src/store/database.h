@@ -55,6 +55,7 @@ struct wdb_databases {
     uint64_t record_size;
     _Atomic uint64_t index; /* entry of that record */
     pthread_mutex_t mutex;  /* for making keydirs */
+    pthread_mutex_t bury_mutex;  /* counting and freeing, a step at a time */
     pthread_mutex_t grave_mutex;
     struct wdb_mapping *grave; /* first to be counted */
     _Atomic uint32_t grave_count;
@@ -90,8 +91,13 @@ void wdb_mapping_free(struct wdb_mapping *mapping, uint32_t keydirs);
 void wdb_mapping_bury(struct wdb_databases *databases,
                       struct wdb_mapping *mapping);
 /* Count some garbage of, or free, what lies in the graveyard. True if there
- * was something to do. Background thread. */
+ * was something to do. No stripe is held. */
 bool wdb_databases_bury(struct wdb_store *store);
+/* Back to the initial mapping: everything is about to be loaded anew. The old
+ * keydirs, and what lies in the graveyard, are not counted any more, but freed
+ * when no reader is left. `memory` is zeros, and is taken over. All stripes and
+ * bury_mutex are held. */
+void wdb_databases_clear(struct wdb_store *store, struct wdb_mapping *memory);
 /* The same for a mapping that was found by the load: nothing is replaced. */
 WDB_MUST_CHECK int wdb_databases_load(struct wdb_store *store,
                                       const struct wdb_record *record,

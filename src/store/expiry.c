@@ -188,6 +188,17 @@ void wdb_expiry_release(struct wdb_stripe *stripe)
     stripe->heap = NULL;
 }
 
+void wdb_expiry_clear(struct wdb_stripe *stripe)
+{
+    if (stripe->heap != NULL) {
+        wdb_expiry_heap_clear(stripe->heap);
+    }
+    stripe->expiry_adds = 0;
+    stripe->expiry_live = 0;
+    atomic_store_explicit(&stripe->next_expiry, UINT64_MAX,
+                          memory_order_relaxed);
+}
+
 uint64_t wdb_expiry_memory(const struct wdb_stripe *stripe)
 {
     return stripe->heap == NULL ? 0 : wdb_expiry_heap_memory(stripe->heap);

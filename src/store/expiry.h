@@ -16,6 +16,8 @@ WDB_MUST_CHECK int wdb_expiry_add(struct wdb_store *store, uint64_t hash,
 
 struct wdb_stripe;
 void wdb_expiry_release(struct wdb_stripe *stripe);
+/* Forget all items (stripe held); others may be asking for the memory. */
+void wdb_expiry_clear(struct wdb_stripe *stripe);
 uint64_t wdb_expiry_memory(const struct wdb_stripe *stripe);
 
 #endif

@@ -86,6 +86,14 @@ void wdb_expiry_heap_free(struct wdb_expiry_heap *heap)
     }
 }
 
+void wdb_expiry_heap_clear(struct wdb_expiry_heap *heap)
+{
+    free(heap->items);
+    heap->items = NULL;
+    heap->count = heap->clean_at = 0;
+    atomic_store_explicit(&heap->capacity, 0, memory_order_relaxed);
+}
+
 static uint64_t capacity_of(const struct wdb_expiry_heap *heap)
 {
     return atomic_load_explicit(&heap->capacity, memory_order_relaxed);

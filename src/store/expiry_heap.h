@@ -40,6 +40,8 @@ WDB_MUST_CHECK int wdb_expiry_heap_new(struct wdb_expiry_heap **out);
 /* NULL is fine. */
 void wdb_expiry_heap_free(struct wdb_expiry_heap *heap);
 
+/* Drop all items, and their memory. */
+void wdb_expiry_heap_clear(struct wdb_expiry_heap *heap);
 /* ENOMEM: unchanged. */
 WDB_MUST_CHECK int wdb_expiry_heap_push(struct wdb_expiry_heap *heap,
                                         const struct wdb_expiry_item *item);

@@ -84,13 +84,10 @@ static void note_retired(struct wdb_epoch_retired *node)
     atomic_store_explicit(&mapping->retired, true, memory_order_release);
 }
 
-bool wdb_databases_bury(struct wdb_store *store)
+/* Under bury_mutex. */
+static bool bury(struct wdb_store *store)
 {
     struct wdb_databases *databases = &store->databases;
-    if (atomic_load_explicit(&databases->grave_count, memory_order_acquire) ==
-        0) {
-        return false;
-    }
     pthread_mutex_lock(&databases->grave_mutex);
     struct wdb_mapping *mapping = databases->grave;
     pthread_mutex_unlock(&databases->grave_mutex);
@@ -112,4 +109,17 @@ bool wdb_databases_bury(struct wdb_store *store)
     wdb_mapping_free(mapping, mapping->dropped);
     atomic_fetch_sub(&databases->grave_count, 1);
     return true;
+}
+
+bool wdb_databases_bury(struct wdb_store *store)
+{
+    struct wdb_databases *databases = &store->databases;
+    if (atomic_load_explicit(&databases->grave_count, memory_order_acquire) ==
+        0) {
+        return false;
+    }
+    pthread_mutex_lock(&databases->bury_mutex);
+    const bool done = bury(store);
+    pthread_mutex_unlock(&databases->bury_mutex);
+    return done;
 }

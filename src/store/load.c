@@ -70,7 +70,9 @@ static void progress(struct wdb_load *load, uint64_t bytes)
     const struct wdb_log_options *options = &load->store->options.log;
     pthread_mutex_lock(&load->progress_mutex);
     load->bytes_done += bytes;
-    if (options->on_progress != NULL) {
+    if (load->store->load_progress != NULL) {
+        load->store->load_progress(load->store->load_context, load->bytes_done);
+    } else if (options->on_progress != NULL) {
         options->on_progress(options->context, load->bytes_done,
                              load->bytes_total);
     }

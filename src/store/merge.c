@@ -302,6 +302,14 @@ void wdb_merge_bar(struct wdb_store *store, bool barred)
     struct wdb_merge *merge = store->merge;
     pthread_mutex_lock(&merge->mutex);
     merge->barred = barred;
+    pthread_mutex_unlock(&merge->mutex);
+}
+
+void wdb_merge_forget(struct wdb_store *store)
+{
+    struct wdb_merge *merge = store->merge;
+    pthread_mutex_lock(&merge->mutex);
+    wdb_assert(merge->barred);
     drop_run(merge);
     merge->tombstones_known = 0;
     pthread_mutex_unlock(&merge->mutex);

@@ -94,9 +94,11 @@ WDB_MUST_CHECK int wdb_merge_new(struct wdb_store *store);
 /* A run that is not switched in yet is given up; the files that the manifest
  * does not name are removed. */
 void wdb_merge_free(struct wdb_store *store);
-/* Give up the run that is under way, and begin none until this is taken back:
- * all segments are about to be replaced. */
+/* Stop where it is, until this is taken back: all segments are about to be
+ * replaced. Whoever waits for a merge gets EABORTED. */
 void wdb_merge_bar(struct wdb_store *store, bool barred);
+/* They were: forget the run. Barred. */
+void wdb_merge_forget(struct wdb_store *store);
 void wdb_merge_stats(struct wdb_store *store, struct wdb_store_stats *out);
 /* A small step. True if something was done; *wait_ns_out (may be NULL): time
  * until the next may be due. */

@@ -66,6 +66,9 @@ struct wdb_registry {
 void wdb_registry_init(struct wdb_store *store);
 /* Frees all objects. The stripes' tables are released here, too. */
 void wdb_registry_release(struct wdb_store *store);
+/* Forget all objects: everything is about to be loaded anew. All stripes and
+ * the graveyard's bury_mutex are held. Ids go on behind the log's counter. */
+void wdb_registry_clear(struct wdb_store *store);
 /* Shard that an id is in. */
 uint32_t wdb_registry_shard(struct wdb_object_id id);
 /* The object of this id, NULL if there is none. It stays while its stripe is
@@ -144,7 +147,8 @@ void wdb_objects_loaded(struct wdb_store *store);
 /* Keep ids in stock, so that nobody has to wait for them. True if more were
  * reserved. Background thread. */
 bool wdb_objects_stock(struct wdb_store *store);
-/* Count some garbage of, or free, a dropped object. True if there was any. */
+/* Count some garbage of, or free, a dropped object. True if there was any. No
+ * stripe is held. */
 bool wdb_objects_bury(struct wdb_store *store);
 
 #endif

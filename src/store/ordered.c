@@ -106,6 +106,25 @@ static void free_tree(struct wdb_ordered_node *node)
     node_free(node);
 }
 
+int wdb_ordered_clear(struct wdb_ordered *ordered)
+{
+    struct wdb_ordered_node *root = node_new(true);
+    if (root == NULL) {
+        return WALKERDB_ENOMEM;
+    }
+    pthread_rwlock_wrlock(&ordered->lock);
+    struct wdb_ordered_node *old = ordered->root;
+    ordered->root = root;
+    ordered->version++;
+    atomic_store_explicit(&ordered->count, 0, memory_order_relaxed);
+    atomic_store_explicit(&ordered->memory,
+                          sizeof(*ordered) + node_memory(root),
+                          memory_order_relaxed);
+    pthread_rwlock_unlock(&ordered->lock);
+    free_tree(old);
+    return 0;
+}
+
 void wdb_ordered_free(struct wdb_ordered *ordered)
 {
     if (ordered == NULL) {

@@ -28,6 +28,8 @@ WDB_MUST_CHECK int wdb_ordered_new(struct wdb_ordered **out);
 /* Nobody uses it any more, no cursor either. NULL is fine. */
 void wdb_ordered_free(struct wdb_ordered *ordered);
 
+/* Drop all keys; cursors stay sound. ENOMEM: unchanged. */
+WDB_MUST_CHECK int wdb_ordered_clear(struct wdb_ordered *ordered);
 /* Add a copy of the key; nothing happens if it is there. ENOMEM. */
 WDB_MUST_CHECK int wdb_ordered_insert(struct wdb_ordered *ordered,
                                       struct wdb_slice key);

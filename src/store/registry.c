@@ -28,6 +28,47 @@ void wdb_object_free(struct wdb_object *object)
     free(object);
 }
 
+/* Free all objects of a shard, and those in the graveyard. */
+static void free_shard(struct wdb_object_shard *shard)
+{
+    struct wdb_link *link = wdb_links_take_all(&shard->by_id);
+    while (link != NULL) {
+        struct wdb_link *next = link->next;
+        wdb_object_free(WDB_CONTAINER_OF(link, struct wdb_object, by_id));
+        link = next;
+    }
+}
+
+static void free_grave(struct wdb_registry *registry)
+{
+    while (registry->grave != NULL) {
+        struct wdb_object *object = registry->grave;
+        registry->grave = object->next;
+        wdb_object_free(object);
+    }
+    atomic_store(&registry->grave_count, 0);
+}
+
+void wdb_registry_clear(struct wdb_store *store)
+{
+    struct wdb_registry *registry = &store->objects;
+    for (uint32_t i = 0; i < store->stripe_count; i++) {
+        (void)wdb_links_take_all(&store->stripes[i].headers);
+    }
+    for (uint32_t i = 0; i < WDB_OBJECT_SHARD_COUNT; i++) {
+        pthread_mutex_lock(&registry->shards[i].mutex);
+        free_shard(&registry->shards[i]);
+        pthread_mutex_unlock(&registry->shards[i].mutex);
+    }
+    pthread_mutex_lock(&registry->grave_mutex);
+    free_grave(registry);
+    pthread_mutex_unlock(&registry->grave_mutex);
+    atomic_store(&registry->count, 0);
+    pthread_mutex_lock(&registry->id_mutex);
+    registry->id_next = registry->id_end = 0;
+    pthread_mutex_unlock(&registry->id_mutex);
+}
+
 void wdb_registry_release(struct wdb_store *store)
 {
     struct wdb_registry *registry = &store->objects;
@@ -35,21 +76,11 @@ void wdb_registry_release(struct wdb_store *store)
         wdb_links_release(&store->stripes[i].headers);
     }
     for (uint32_t i = 0; i < WDB_OBJECT_SHARD_COUNT; i++) {
-        struct wdb_links *by_id = &registry->shards[i].by_id;
-        struct wdb_link *link = wdb_links_take_all(by_id);
-        while (link != NULL) {
-            struct wdb_link *next = link->next;
-            wdb_object_free(WDB_CONTAINER_OF(link, struct wdb_object, by_id));
-            link = next;
-        }
-        wdb_links_release(by_id);
+        free_shard(&registry->shards[i]);
+        wdb_links_release(&registry->shards[i].by_id);
         pthread_mutex_destroy(&registry->shards[i].mutex);
     }
-    while (registry->grave != NULL) {
-        struct wdb_object *object = registry->grave;
-        registry->grave = object->next;
-        wdb_object_free(object);
-    }
+    free_grave(registry);
     pthread_mutex_destroy(&registry->grave_mutex);
     pthread_mutex_destroy(&registry->id_mutex);
 }
@@ -242,13 +273,10 @@ static void count_garbage(void *context, struct wdb_slice key, uint64_t hash,
     wdb_store_account(context, item->position, (int64_t)item->record_size);
 }
 
-bool wdb_objects_bury(struct wdb_store *store)
+/* Under bury_mutex. */
+static bool bury(struct wdb_store *store)
 {
     struct wdb_registry *registry = &store->objects;
-    if (atomic_load_explicit(&registry->grave_count, memory_order_acquire) ==
-        0) {
-        return false;
-    }
     pthread_mutex_lock(&registry->grave_mutex);
     struct wdb_object *object = registry->grave;
     if (object != NULL) {
@@ -276,4 +304,16 @@ bool wdb_objects_bury(struct wdb_store *store)
     registry->grave = object;
     pthread_mutex_unlock(&registry->grave_mutex);
     return true;
+}
+
+bool wdb_objects_bury(struct wdb_store *store)
+{
+    if (atomic_load_explicit(&store->objects.grave_count,
+                             memory_order_acquire) == 0) {
+        return false;
+    }
+    pthread_mutex_lock(&store->databases.bury_mutex);
+    const bool done = bury(store);
+    pthread_mutex_unlock(&store->databases.bury_mutex);
+    return done;
 }

@@ -67,9 +67,6 @@ struct wdb_store {
     pthread_mutex_t undo_mutex;
     struct wdb_undo_block *undo_oldest, *undo_newest;
     _Atomic uint64_t undo_memory;
-    /* For entries that are committed when they are applied: kept for the next
-     * one. */
-    _Atomic(struct wdb_undo_block *) follow_block;
     pthread_mutex_t reserve_mutex;
     void *reserve; /* memory for an undo that finds none */
     /* Undone entries of this process: truncations, reverts. And what of the
@@ -83,6 +80,9 @@ struct wdb_store {
     struct wdb_merge *merge;
     struct wdb_background *background;
     uint64_t load_duration_ms, load_hint_count, load_scan_count;
+    /* Instead of the option's, while a snapshot is being loaded; or NULL. */
+    void (*load_progress)(void *context, uint64_t done);
+    void *load_context;
     _Atomic uint64_t cold_read_count, cold_read_ns;
 };
 
