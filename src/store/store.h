@@ -182,7 +182,19 @@ WDB_MUST_CHECK int wdb_store_stage(struct wdb_store *store,
                                    struct wdb_batch *batch);
 void wdb_store_rollback(struct wdb_store *store, struct wdb_batch *batch);
 
-/* Follower path and tests: apply the records of an entry that is in the log. */
+/*
+ * The follower's path: apply the records of the entry with this index, which is
+ * in the log's file. One thread, entry after entry, none twice (unless it was
+ * reverted). The entry takes effect as a whole: nobody who holds a stripe sees
+ * half of it. Barriers and changes are applied as nothing; they may be passed
+ * over, too.
+ *
+ * An entry should be committed before it is applied (wdb_store_set_committed,
+ * then this): then nothing is kept to take it back. The other order is right,
+ * too, and costs an undo until the commit.
+ *
+ * ENOTFOUND; ECORRUPT, EIO (its bytes are damaged), ENOMEM: nothing was applied.
+ */
 WDB_MUST_CHECK int wdb_store_apply_entry(struct wdb_store *store,
                                          uint64_t index);
 /* Undo and give up everything from entry `from` on (all stripes are taken

@@ -67,6 +67,9 @@ struct wdb_store {
     pthread_mutex_t undo_mutex;
     struct wdb_undo_block *undo_oldest, *undo_newest;
     _Atomic uint64_t undo_memory;
+    /* For entries that are committed when they are applied: kept for the next
+     * one. */
+    _Atomic(struct wdb_undo_block *) follow_block;
     pthread_mutex_t reserve_mutex;
     void *reserve; /* memory for an undo that finds none */
     /* Undone entries of this process: truncations, reverts. And what of the
