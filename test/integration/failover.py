@@ -157,7 +157,7 @@ def caught_up(cluster):
     """Every node follows closely, so that the next round is like the first."""
     def close():
         try:
-            commits = [n.status(2.0).get("commit_index", 0) for n in cluster.running()]
+            commits = [n.marks()[0] for n in cluster.running()]
         except (OSError, ConnectionError, AssertionError):
             return False
         return len(commits) == len(cluster.nodes) and min(commits) > 0 and (

@@ -72,8 +72,8 @@ def finish(cluster, run, nemesis, problems):
     wait_for(lambda: len(cluster.running()) == len(cluster.nodes), 10)
     cluster.wait_equal(30)
     hashes = state_hashes(cluster)
-    if len({h for _, h in hashes}) > 1:
-        problems.append("the nodes hold different states: %s" % sorted(hashes, key=str))
+    if any(len(values) > 1 for values in hashes.values()):
+        problems.append("the nodes hold different states: %s" % hashes)
     problems += nemesis.problems
     for node in cluster.nodes:
         if "assert" in node.log().lower() or "BUG" in node.log():

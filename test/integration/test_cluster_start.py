@@ -13,10 +13,6 @@ from cluster import Cluster
 from wdbtest import ROOT, Server, check, check_eq, main, wait_for
 
 
-def role(node):
-    return str(node.status().get("role", "")).lower()
-
-
 def value_of(node, key):
     return node.cmd("GET", key)
 
@@ -182,7 +178,7 @@ def test_row_12():
         cluster.wait_leader()
         second.join = second.bootstrap = None
         second.start()
-        check_eq(role(second), "unjoined")
+        check_eq(second.role(), "unjoined")
         check_eq(first.cmd("JOIN", second.name, second.raft, second.tcp), "OK")
         cluster.wait_members(2)
         check_eq(second.cmd("SET", "a", "1"), "OK")
@@ -212,7 +208,7 @@ def test_row_15():
         cluster.wait_members(2)
         if node.is_running():
             # It may go on to tell clients that it was removed.
-            wait_for(lambda: not node.is_running() or role(node) == "removed", 20,
+            wait_for(lambda: not node.is_running() or node.role() == "removed", 20,
                      what="a node that knows that it was removed")
         node.kill()
         for join, bootstrap in ((None, "true"), (None, None),
@@ -282,7 +278,7 @@ def refused_or_waits(node):
     """Ends, or says again and again that its name cannot be used."""
     wait_for(lambda: re.search(r"(in use|removed|exists|never)", node.log()) or
              not node.is_running(), 20, what="a refusal")
-    check(not node.is_running() or role(node) == "unjoined", node.log())
+    check(not node.is_running() or node.role() == "unjoined", node.log())
     if not node.is_running():
         node.process.wait()
         node.process = None

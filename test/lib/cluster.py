@@ -21,12 +21,13 @@ import shutil
 import signal
 import sys
 import tempfile
-import time
 
 from netspace import Disk, Network
 from wdbtest import (BIN, Client, ReplyError, Server, check, free_port, wait_for)
 
 LEADER_TIMEOUT_S = 20.0
+# Fields of RAFT STATUS.
+COMMITTED, APPLIED, HASH, TERM = "commit_index", "applied_index", "state_hash", "term"
 OPEN = []
 
 
@@ -157,6 +158,14 @@ class Node(Server):
             raise AssertionError("RAFT STATUS: %s" % reply)
         return fields(reply)
 
+    def role(self):
+        return str(self.status().get("role", "")).lower()
+
+    def marks(self):
+        """(committed index, applied index, state hash)"""
+        status = self.status(2.0)
+        return status[COMMITTED], status[APPLIED], status.get(HASH)
+
     def says_leader(self):
         """Does it serve as leader, as far as it knows?"""
         if not self.is_running() or self.is_paused:
@@ -254,7 +263,7 @@ class Cluster:
         for node in self.running():
             if node.says_leader():
                 try:
-                    found.append((int(node.status(1.0).get("term", 0)), node.name))
+                    found.append((int(node.status(1.0).get(TERM, 0)), node.name))
                 except (OSError, ConnectionError, AssertionError, ValueError):
                     found.append((0, node.name))
         return self.named(max(found)[1]) if found else None
@@ -311,10 +320,9 @@ class Cluster:
             states = set()
             for node in nodes or self.running():
                 try:
-                    status = node.status(2.0)
+                    states.add(node.marks()[:2])
                 except (OSError, ConnectionError):
                     return False
-                states.add((status.get("commit_index"), status.get("applied_index")))
             return len(states) == 1
         wait_for(equal, timeout_s, 0.05, "nodes that are equal")
 

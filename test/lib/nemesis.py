@@ -9,8 +9,6 @@ import random
 import signal
 import time
 
-from wdbtest import ReplyError
-
 GRACE_S = 2.0  # after the end of a fault: elections, reconnects
 
 
@@ -246,11 +244,9 @@ class Nemesis:
 
 
 def state_hashes(cluster):
-    """{(index, hash)} of all nodes; one element if they agree."""
-    found = set()
+    """{committed index: set of hashes} of all nodes."""
+    found = {}
     for node in cluster.running():
-        status = node.status()
-        if isinstance(status, ReplyError):
-            continue
-        found.add((status.get("commit_index"), status.get("state_hash")))
+        committed, _, state_hash = node.marks()
+        found.setdefault(committed, set()).add(state_hash)
     return found
