@@ -7,9 +7,9 @@
  * same bytes, or else the format has changed and needs a new version. To write
  * them (and the seeds of the fuzzers) anew: WDB_TEST_GOLDEN_WRITE=1.
  */
-#include <stdio.h>
 #include <stdlib.h>
 
+#include "lib/golden.h"
 #include "lib/segment_image.h"
 #include "lib/test.h"
 #include "log/manifest.h"
@@ -23,7 +23,7 @@
 #define SEALED_HINT "v1/database/0000000000000003.hint"
 #define OPEN        "v1/database/0000000000000004.log"
 #define MANIFEST    "v1/database/MANIFEST"
-#define SEEDS       "../fuzz/corpus/"
+#define SEEDS       GOLDEN_SEEDS
 
 /* --- what the files hold ---------------------------------------------------
  */
@@ -293,48 +293,11 @@ static void make_manifest(struct wdb_manifest *m)
 /* --- files -----------------------------------------------------------------
  */
 
-static bool writing(void)
-{
-    return getenv("WDB_TEST_GOLDEN_WRITE") != NULL;
-}
-
-static void write_bytes(const char *path, const void *data, size_t size)
-{
-    FILE *file = fopen(path, "wb");
-    REQUIRE(file != NULL);
-    CHECK_EQ(fwrite(data, 1, size, file), size);
-    CHECK_EQ(fclose(file), 0);
-}
-
-/* Compare with a golden file, or write it and the seed of a fuzzer. */
-static void compare(const char *name, const char *seed, const void *data,
-                    size_t size)
-{
-    struct wdb_env *env;
-    const char *path = test_path(test_golden_dir(), name);
-    if (writing()) {
-        write_bytes(path, data, size);
-        if (seed != NULL) {
-            write_bytes(test_path(test_golden_dir(), seed), data, size);
-        }
-    }
-    void *golden;
-    size_t golden_size;
-    REQUIRE_EQ(wdb_env_posix_new(&env), 0);
-    REQUIRE_EQ(wdb_env_read_file(env, path, 1 << 20, &golden, &golden_size), 0);
-    CHECK_MEM(data, size, golden, golden_size);
-    free(golden);
-    wdb_env_posix_free(env);
-}
-
 /* A part of an image as the seed of a fuzzer. */
 static void write_seed(const char *seed, const struct segment_image *image,
                        uint64_t from, uint64_t to)
 {
-    if (writing()) {
-        write_bytes(test_path(test_golden_dir(), seed),
-                    image->bytes.data + from, to - from);
-    }
+    golden_seed(seed, image->bytes.data + from, to - from);
 }
 
 typedef void (*make_cb)(struct segment_image *image);
@@ -348,7 +311,7 @@ TEST(segments)
     struct segment_image image;
     for (size_t i = 0; i < WDB_COUNT(makers); i++) {
         makers[i](&image);
-        compare(names[i], NULL, image.bytes.data, image.bytes.size);
+        golden_compare(names[i], NULL, image.bytes.data, image.bytes.size);
         segment_image_release(&image);
     }
     const uint64_t entries = WDB_SEGMENT_HEADER_SIZE;
@@ -376,7 +339,7 @@ TEST(hints)
         struct wdb_buffer hint;
         makers[i](&image);
         make_hint(&image, &hint);
-        compare(names[i], seeds[i], hint.data, hint.size);
+        golden_compare(names[i], seeds[i], hint.data, hint.size);
         wdb_buffer_release(&hint);
         segment_image_release(&image);
     }
@@ -391,27 +354,15 @@ TEST(manifest)
     make_manifest(&m);
     wdb_manifest_check(&m);
     REQUIRE_EQ(wdb_manifest_encode(&m, &data, &size), 0);
-    compare(MANIFEST, SEEDS "fuzz_manifest/golden", data, size);
+    golden_compare(MANIFEST, SEEDS "fuzz_manifest/golden", data, size);
     free(data);
-}
-
-static void *load(const char *name, size_t *size_out)
-{
-    struct wdb_env *env;
-    void *data = NULL;
-    CHECK_EQ(wdb_env_posix_new(&env), 0);
-    CHECK_EQ(wdb_env_read_file(env, test_path(test_golden_dir(), name), 1 << 20,
-                               &data, size_out),
-             0);
-    wdb_env_posix_free(env);
-    return data;
 }
 
 /* The golden segment is read: entries, chain, and its records one by one. */
 TEST(decode_segment)
 {
     size_t size;
-    uint8_t *data = load(SEGMENT, &size);
+    uint8_t *data = golden_load(SEGMENT, &size);
     REQUIRE(data != NULL);
     struct wdb_segment_header header;
     REQUIRE_EQ(wdb_segment_header_decode(data, &header), 0);
@@ -473,7 +424,7 @@ TEST(decode_others)
     for (size_t i = 0; i < WDB_COUNT(hints); i++) {
         struct wdb_hint_identity identity;
         struct wdb_hint hint;
-        void *data = load(hints[i], &size);
+        void *data = golden_load(hints[i], &size);
         REQUIRE(data != NULL);
         REQUIRE_EQ(wdb_hint_read_identity(data, size, &identity), 0);
         CHECK_EQ(identity.id, i + 1);
@@ -482,7 +433,7 @@ TEST(decode_others)
         free(data);
     }
     struct wdb_manifest m;
-    void *data = load(MANIFEST, &size);
+    void *data = golden_load(MANIFEST, &size);
     REQUIRE(data != NULL);
     REQUIRE_EQ(wdb_manifest_decode(data, size, &m), 0);
     CHECK_EQ(m.generation, 9);
@@ -513,7 +464,7 @@ static void copy_file(struct wdb_env *env, const char *name, const char *dir)
     REQUIRE_EQ(wdb_env_read_file(env, test_path(test_golden_dir(), name),
                                  1 << 20, &data, &size),
                0);
-    write_bytes(test_path(dir, strrchr(name, '/') + 1), data, size);
+    golden_write(test_path(dir, strrchr(name, '/') + 1), data, size);
     free(data);
 }
 
