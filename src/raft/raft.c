@@ -197,13 +197,24 @@ int wdb_raft_new(const struct wdb_raft_options *options, struct wdb_raft **out,
     return 0;
 }
 
+void wdb_raft_stop(struct wdb_raft *raft)
+{
+    if (raft->stopped) {
+        return;
+    }
+    raft->stopped = raft->failed = true;
+    atomic_store(&raft->gate.serves, false);
+    wdb_log_hold(raft->log, true);
+    wdb_raft_change_release(raft);
+    wdb_raft_catch_up_release(raft);
+}
+
 void wdb_raft_free(struct wdb_raft *raft)
 {
     if (raft == NULL) {
         return;
     }
-    wdb_raft_change_release(raft);
-    wdb_raft_catch_up_release(raft);
+    wdb_raft_stop(raft);
     wdb_core_free(raft->core);
     wdb_members_release(&raft->members);
     wdb_members_release(&raft->members_committed);
@@ -213,6 +224,11 @@ void wdb_raft_free(struct wdb_raft *raft)
     pthread_mutex_destroy(&raft->status_lock);
     free(raft->scratch);
     free(raft);
+}
+
+void *wdb_raft_owner(const struct wdb_raft *raft)
+{
+    return raft->options.context;
 }
 
 /* --- the turn ------------------------------------------------------------------ */

@@ -89,8 +89,14 @@ void wdb_raft_options_init(struct wdb_raft_options *options);
  */
 WDB_MUST_CHECK int wdb_raft_new(const struct wdb_raft_options *options,
                                 struct wdb_raft **out, char **message_out);
+/* Take part no more: requests are answered, transfers end. What the transport
+ * still delivers is dropped. Jobs off the loop may still end afterwards; free
+ * comes behind them. [raft] */
+void wdb_raft_stop(struct wdb_raft *raft);
 /* The database is closed by its owner, afterwards. [raft], all others quiet. */
 void wdb_raft_free(struct wdb_raft *raft);
+/* The context of its options. */
+void *wdb_raft_owner(const struct wdb_raft *raft);
 
 /*
  * Turn a database without a cluster, empty or not, into the only member of a
@@ -169,10 +175,10 @@ uint64_t wdb_raft_leader_version(const struct wdb_raft *raft);
 struct wdb_raft_peer_status {
     struct wdb_member member;
     bool is_self, is_connected;
-    uint64_t match_index;     /* leader only; 0: unknown */
-    uint64_t lag;             /* entries behind the last one; leader only */
-    int64_t last_contact_ms;  /* ago; -1: never */
-    bool transfer_running;    /* of a snapshot to (or, self: by) it */
+    uint64_t match_index;    /* leader only; 0: unknown */
+    uint64_t lag;            /* entries behind the last one; leader only */
+    int64_t last_contact_ms; /* ago; -1: never */
+    bool transfer_running;   /* of a snapshot to (or, self: by) it */
     uint64_t transfer_done, transfer_total; /* bytes */
     uint64_t transfer_rate;                 /* bytes a second */
 };

@@ -77,7 +77,8 @@ struct wdb_raft {
     struct wdb_raft_gate gate;
     wdb_node_id self;
     bool starting; /* inside wdb_raft_new */
-    bool failed;
+    bool failed;   /* or stopped: nothing is done any more */
+    bool stopped;
     int failure;
 
     /* --- office ------------------------------------------------------------ */

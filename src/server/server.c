@@ -75,6 +75,35 @@ static void on_progress(void *context, uint64_t done, uint64_t total)
     wdb_progress_update(&server->progress, done, total);
 }
 
+/* Another node hands over a connection for its clients. */
+static void on_forward(void *context, int fd, wdb_node_id peer)
+{
+    (void)context;
+    (void)peer;
+    close(fd);
+}
+
+/* Is this a member of a cluster, or to be one? */
+static int find_cluster(struct wdb_server *server,
+                        struct wdb_db_options *options, char **message_out)
+{
+    const struct wdb_server_cluster_options cluster = {
+        .env = server->env,
+        .config = server->config,
+        .logger = logger_of(server),
+        .dir = server->dir,
+        .on_failure = on_failure,
+        .on_forward = on_forward,
+        .context = server,
+    };
+    const int code = wdb_server_cluster_new(&cluster, options, &server->cluster,
+                                            message_out);
+    if (code == 0 && server->cluster != NULL) {
+        wdb_server_cluster_db_options(server->cluster, options);
+    }
+    return code;
+}
+
 static int open_database(struct wdb_server *server, char **message_out)
 {
     struct wdb_db_options options;
@@ -91,8 +120,12 @@ static int open_database(struct wdb_server *server, char **message_out)
     options.store.log.on_failure = on_failure;
     options.store.log.on_progress = on_progress;
     options.store.log.context = server;
+    int code = find_cluster(server, &options, message_out);
+    if (code != 0) {
+        return code;
+    }
     wdb_progress_begin(&server->progress, env, logger_of(server));
-    int code = wdb_db_open(&options, &server->context.db, message_out);
+    code = wdb_db_open(&options, &server->context.db, message_out);
     wdb_progress_end(&server->progress);
     if (code != 0) {
         return *message_out != NULL ? code
@@ -175,18 +208,6 @@ static int init_context(struct wdb_server *server, uint32_t worker_count)
 static void on_shutdown(void *owner, bool save)
 {
     wdb_server_ask_stop(owner, save ? WDB_STOP_SAVE : WDB_STOP_PLAIN);
-}
-
-static int refuse_cluster(const struct wdb_server *server, char **message_out)
-{
-    if (wdb_config_bool(server->config, WDB_CONFIG_RAFT_BOOTSTRAP) ||
-        wdb_config_bool(server->config, WDB_CONFIG_RAFT_JOIN)) {
-        return fail(message_out, WALKERDB_EUNSUPPORTED,
-                    "-bootstrap true and -join ask for a cluster",
-                    "this build serves single nodes only; start it with "
-                    "-bootstrap false and without -join");
-    }
-    return 0;
 }
 
 static int reserve_files(struct wdb_server *server)
@@ -294,20 +315,25 @@ int wdb_server_start(struct wdb_server *server, char **message_out)
     uint32_t worker_count = wdb_net_worker_count(server->config);
     *message_out = NULL;
     pthread_mutex_init(&server->net_lock, NULL);
-    int code = refuse_cluster(server, message_out);
-    if (code != 0) {
-        return code;
-    }
     log_start(server);
-    code = reserve_files(server);
+    int code = reserve_files(server);
     code = code == 0 ? wdb_server_loop_init(server) : code;
     code = code == 0 ? write_pidfile(server) : code;
     if (code == 0) {
         code = open_database(server, message_out);
     }
     code = code == 0 ? init_context(server, worker_count) : code;
+    if (code == 0 && server->cluster != NULL) {
+        code = wdb_server_cluster_open(server->cluster, server->context.db,
+                                       message_out);
+        server->context.cluster = wdb_server_cluster_of(server->cluster);
+    }
     if (code == 0) {
         code = start_net(server, worker_count, message_out);
+    }
+    if (code == 0 && server->cluster != NULL) {
+        code =
+            wdb_server_cluster_start(server->cluster, server->net, message_out);
     }
     if (code == 0) {
         log_ready(server);
@@ -339,9 +365,15 @@ void wdb_server_release(struct wdb_server *server)
     struct wdb_context *context = &server->context;
     struct wdb_net *net = server->net;
     atomic_store(&context->stopping, true);
+    if (net != NULL && server->cluster != NULL) {
+        wdb_server_cluster_resign(server->cluster);
+    }
     if (net != NULL) {
         wdb_backup_stop(context);
         wdb_net_stop(net);
+    }
+    if (server->cluster != NULL) {
+        wdb_server_cluster_stop(server->cluster);
     }
     wdb_server_loop_release(server);
     /* The log's thread may still wake the workers until it has ended. */
@@ -356,6 +388,8 @@ void wdb_server_release(struct wdb_server *server)
         wdb_logger_print(logger_of(server), WDB_LOG_WARNING,
                          "walkerdb is now ready to exit, bye bye...");
     }
+    context->cluster = NULL;
+    wdb_server_cluster_free(server->cluster);
     release_context(server);
     pthread_mutex_destroy(&server->net_lock);
     if (server->pidfile[0] != '\0') {

@@ -10,6 +10,7 @@
 #include <uv.h>
 
 #include "net/net.h"
+#include "server/cluster.h"
 #include "server/log_file.h"
 #include "server/progress.h"
 
@@ -24,6 +25,7 @@ struct wdb_server {
     bool has_context;
     pthread_mutex_t net_lock; /* the log's thread looks at net */
     struct wdb_net *net;
+    struct wdb_server_cluster *cluster; /* NULL: a single node */
     uv_loop_t loop;
     bool has_loop;
     uv_signal_t signals[3];
