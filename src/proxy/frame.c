@@ -10,10 +10,10 @@
 #define ROOM_SIZE       ((size_t)256 << 10)
 #define STATE_HEAD_SIZE ((size_t)20)
 
-void wdb_frame_encode_header(const struct wdb_frame *frame, size_t payload_size,
-                             uint8_t *out)
+void wdb_proxy_frame_encode_header(const struct wdb_proxy_frame *frame,
+                                   size_t payload_size, uint8_t *out)
 {
-    wdb_assert(payload_size <= WDB_FRAME_PART_SIZE);
+    wdb_assert(payload_size <= WDB_PROXY_FRAME_PART_SIZE);
     wdb_store32(out, (uint32_t)payload_size);
     out[4] = (uint8_t)frame->kind;
     out[5] = frame->flags;
@@ -30,7 +30,7 @@ int wdb_channel_state_encode(const struct wdb_channel_state *state,
     const size_t address_size = strlen(state->address);
     const size_t name_size = strlen(state->name);
     const size_t size = STATE_HEAD_SIZE + 4 + address_size + name_size;
-    wdb_assert(size <= WDB_FRAME_STATE_MAX);
+    wdb_assert(size <= WDB_PROXY_FRAME_STATE_MAX);
     const int rc = wdb_buffer_reserve(out, size);
     if (rc != 0) {
         return rc;
@@ -107,24 +107,26 @@ bool wdb_channel_state_equal(const struct wdb_channel_state *a,
 
 /* --- the decoder ---------------------------------------------------------------- */
 
-void wdb_frame_decoder_init(struct wdb_frame_decoder *decoder, bool from_leader)
+void wdb_proxy_frame_decoder_init(struct wdb_proxy_frame_decoder *decoder,
+                                  bool from_leader)
 {
-    *decoder = (struct wdb_frame_decoder){.from_leader = from_leader};
+    *decoder = (struct wdb_proxy_frame_decoder){.from_leader = from_leader};
 }
 
-void wdb_frame_decoder_release(struct wdb_frame_decoder *decoder)
+void wdb_proxy_frame_decoder_release(struct wdb_proxy_frame_decoder *decoder)
 {
     wdb_buffer_release(&decoder->input);
     decoder->used = 0;
 }
 
-uint8_t *wdb_frame_decoder_room(struct wdb_frame_decoder *decoder,
-                                size_t *size_out)
+uint8_t *wdb_proxy_frame_decoder_room(struct wdb_proxy_frame_decoder *decoder,
+                                      size_t *size_out)
 {
     struct wdb_buffer *input = &decoder->input;
     wdb_buffer_consume(input, decoder->used);
     decoder->used = 0;
-    const size_t whole = WDB_FRAME_HEADER_SIZE + WDB_FRAME_PART_SIZE;
+    const size_t whole =
+        WDB_PROXY_FRAME_HEADER_SIZE + WDB_PROXY_FRAME_PART_SIZE;
     if (input->capacity - input->size < whole &&
         wdb_buffer_reserve(input, ROOM_SIZE) != 0) {
         return NULL;
@@ -133,7 +135,8 @@ uint8_t *wdb_frame_decoder_room(struct wdb_frame_decoder *decoder,
     return input->data + input->size;
 }
 
-void wdb_frame_decoder_add(struct wdb_frame_decoder *decoder, size_t size)
+void wdb_proxy_frame_decoder_add(struct wdb_proxy_frame_decoder *decoder,
+                                 size_t size)
 {
     wdb_assert(size <= decoder->input.capacity - decoder->input.size);
     decoder->input.size += size;
@@ -150,24 +153,28 @@ struct rule {
 static const struct rule *rule_of(uint8_t kind)
 {
     static const struct rule rules[] = {
-        [WDB_FRAME_OPEN] = {true, false, false, 0, 1, WDB_FRAME_STATE_MAX},
-        [WDB_FRAME_STATE] = {true, false, false, 0, 1, WDB_FRAME_STATE_MAX},
-        [WDB_FRAME_REQUEST] = {true, false, true,
-                               WDB_FRAME_PART | WDB_FRAME_BLOCK |
-                                   WDB_FRAME_SILENT,
-                               1, WDB_FRAME_PART_SIZE},
-        [WDB_FRAME_WINDOW] = {true, false, true, 0, 0, 0},
-        [WDB_FRAME_CLOSE] = {true, true, false, 0, 0, 0},
-        [WDB_FRAME_REPLY] = {false, true, true, WDB_FRAME_PART, 0,
-                             WDB_FRAME_PART_SIZE},
-        [WDB_FRAME_REFUSED] = {false, true, true, UINT8_MAX, 0, 0},
-        [WDB_FRAME_PUSH] = {false, true, false, 0, 1, WDB_FRAME_PART_SIZE},
+        [WDB_PROXY_FRAME_OPEN] = {true, false, false, 0, 1,
+                                  WDB_PROXY_FRAME_STATE_MAX},
+        [WDB_PROXY_FRAME_STATE] = {true, false, false, 0, 1,
+                                   WDB_PROXY_FRAME_STATE_MAX},
+        [WDB_PROXY_FRAME_REQUEST] = {true, false, true,
+                                     WDB_PROXY_FRAME_PART |
+                                         WDB_PROXY_FRAME_BLOCK |
+                                         WDB_PROXY_FRAME_SILENT,
+                                     1, WDB_PROXY_FRAME_PART_SIZE},
+        [WDB_PROXY_FRAME_WINDOW] = {true, false, true, 0, 0, 0},
+        [WDB_PROXY_FRAME_CLOSE] = {true, true, false, 0, 0, 0},
+        [WDB_PROXY_FRAME_REPLY] = {false, true, true, WDB_PROXY_FRAME_PART, 0,
+                                   WDB_PROXY_FRAME_PART_SIZE},
+        [WDB_PROXY_FRAME_REFUSED] = {false, true, true, UINT8_MAX, 0, 0},
+        [WDB_PROXY_FRAME_PUSH] = {false, true, false, 0, 1,
+                                  WDB_PROXY_FRAME_PART_SIZE},
     };
     const size_t count = sizeof(rules) / sizeof(rules[0]);
-    return kind >= WDB_FRAME_OPEN && kind < count ? &rules[kind] : NULL;
+    return kind >= WDB_PROXY_FRAME_OPEN && kind < count ? &rules[kind] : NULL;
 }
 
-static bool header_is_valid(const struct wdb_frame_decoder *decoder,
+static bool header_is_valid(const struct wdb_proxy_frame_decoder *decoder,
                             const uint8_t *data)
 {
     const struct rule *rule = rule_of(data[4]);
@@ -183,34 +190,34 @@ static bool header_is_valid(const struct wdb_frame_decoder *decoder,
         channel == 0) {
         return false;
     }
-    if (data[4] == WDB_FRAME_REPLY) {
+    if (data[4] == WDB_PROXY_FRAME_REPLY) {
         return true; /* 0: the first part of the first reply */
     }
     return rule->has_sequence ? sequence != 0 : sequence == 0;
 }
 
-int wdb_frame_decoder_next(struct wdb_frame_decoder *decoder,
-                           struct wdb_frame *out)
+int wdb_proxy_frame_decoder_next(struct wdb_proxy_frame_decoder *decoder,
+                                 struct wdb_proxy_frame *out)
 {
     const uint8_t *data = decoder->input.data + decoder->used;
     const size_t rest = decoder->input.size - decoder->used;
-    if (rest < WDB_FRAME_HEADER_SIZE) {
+    if (rest < WDB_PROXY_FRAME_HEADER_SIZE) {
         return 0;
     }
     if (!header_is_valid(decoder, data)) {
         return WALKERDB_ECORRUPT;
     }
     const size_t size = wdb_load32(data);
-    if (rest - WDB_FRAME_HEADER_SIZE < size) {
+    if (rest - WDB_PROXY_FRAME_HEADER_SIZE < size) {
         return 0;
     }
-    *out = (struct wdb_frame){
-        .kind = (enum wdb_frame_kind)data[4],
+    *out = (struct wdb_proxy_frame){
+        .kind = (enum wdb_proxy_frame_kind)data[4],
         .flags = data[5],
         .channel = wdb_load64(data + 8),
         .sequence = wdb_load64(data + 16),
-        .payload = wdb_slice(data + WDB_FRAME_HEADER_SIZE, size),
+        .payload = wdb_slice(data + WDB_PROXY_FRAME_HEADER_SIZE, size),
     };
-    decoder->used += WDB_FRAME_HEADER_SIZE + size;
+    decoder->used += WDB_PROXY_FRAME_HEADER_SIZE + size;
     return 1;
 }

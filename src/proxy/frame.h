@@ -39,35 +39,35 @@
 #include "base/attributes.h"
 #include "base/buffer.h"
 
-enum wdb_frame_kind {
-    WDB_FRAME_OPEN = 1,
-    WDB_FRAME_STATE,
-    WDB_FRAME_REQUEST,
-    WDB_FRAME_WINDOW,
-    WDB_FRAME_CLOSE,
-    WDB_FRAME_REPLY,
-    WDB_FRAME_REFUSED,
-    WDB_FRAME_PUSH,
+enum wdb_proxy_frame_kind {
+    WDB_PROXY_FRAME_OPEN = 1,
+    WDB_PROXY_FRAME_STATE,
+    WDB_PROXY_FRAME_REQUEST,
+    WDB_PROXY_FRAME_WINDOW,
+    WDB_PROXY_FRAME_CLOSE,
+    WDB_PROXY_FRAME_REPLY,
+    WDB_PROXY_FRAME_REFUSED,
+    WDB_PROXY_FRAME_PUSH,
 };
 
 /* REQUEST, REPLY: more of this request or reply follows. */
-#define WDB_FRAME_PART 1u
+#define WDB_PROXY_FRAME_PART 1u
 /* REQUEST, its first part: a u32 stands before the bytes, of how many requests
  * they are; all but the last one's replies are dropped. */
-#define WDB_FRAME_BLOCK 2u
+#define WDB_PROXY_FRAME_BLOCK 2u
 /* REQUEST, its first part: its reply is not wanted; that it was answered is. */
-#define WDB_FRAME_SILENT          4u
-#define WDB_FRAME_BLOCK_COUNT_MAX (((uint32_t)1 << 20) + 2)
+#define WDB_PROXY_FRAME_SILENT          4u
+#define WDB_PROXY_FRAME_BLOCK_COUNT_MAX (((uint32_t)1 << 20) + 2)
 
-enum wdb_frame_reason { /* flags of REFUSED */
-    WDB_FRAME_NOT_LEADER = 1,
-    WDB_FRAME_LOADING,
-    WDB_FRAME_NO_ROOM, /* too many channels, or no memory for one */
+enum wdb_proxy_frame_reason { /* flags of REFUSED */
+    WDB_PROXY_FRAME_NOT_LEADER = 1,
+    WDB_PROXY_FRAME_LOADING,
+    WDB_PROXY_FRAME_NO_ROOM, /* too many channels, or no memory for one */
 };
 
-#define WDB_FRAME_HEADER_SIZE ((size_t)24)
-#define WDB_FRAME_PART_SIZE   ((size_t)64 << 10) /* payload of parts */
-#define WDB_FRAME_STATE_MAX   ((size_t)1 << 10)  /* payload of OPEN, STATE */
+#define WDB_PROXY_FRAME_HEADER_SIZE ((size_t)24)
+#define WDB_PROXY_FRAME_PART_SIZE   ((size_t)64 << 10) /* payload of parts */
+#define WDB_PROXY_FRAME_STATE_MAX   ((size_t)1 << 10) /* payload of OPEN, STATE */
 
 /* What both sessions of a channel have in common. */
 struct wdb_channel_state {
@@ -80,16 +80,16 @@ struct wdb_channel_state {
     char name[256];
 };
 
-struct wdb_frame {
-    enum wdb_frame_kind kind;
+struct wdb_proxy_frame {
+    enum wdb_proxy_frame_kind kind;
     uint8_t flags;
     uint64_t channel, sequence;
     struct wdb_slice payload; /* in the decoder's memory, until the next call */
 };
 
-/* The head of a frame with so much payload; out has WDB_FRAME_HEADER_SIZE. */
-void wdb_frame_encode_header(const struct wdb_frame *frame, size_t payload_size,
-                             uint8_t *out);
+/* The head of a frame with so much payload; out has WDB_PROXY_FRAME_HEADER_SIZE. */
+void wdb_proxy_frame_encode_header(const struct wdb_proxy_frame *frame,
+                                   size_t payload_size, uint8_t *out);
 /* Append the payload of OPEN and STATE. ENOMEM: nothing was appended. */
 WDB_MUST_CHECK int wdb_channel_state_encode(
     const struct wdb_channel_state *state, struct wdb_buffer *out);
@@ -100,25 +100,26 @@ bool wdb_channel_state_equal(const struct wdb_channel_state *a,
                              const struct wdb_channel_state *b);
 
 /* Frames out of a stream of bytes. */
-struct wdb_frame_decoder {
+struct wdb_proxy_frame_decoder {
     struct wdb_buffer input;
     size_t used;      /* decoded up to here */
     bool from_leader; /* which kinds may come */
 };
 
-void wdb_frame_decoder_init(struct wdb_frame_decoder *decoder,
-                            bool from_leader);
-void wdb_frame_decoder_release(struct wdb_frame_decoder *decoder);
+void wdb_proxy_frame_decoder_init(struct wdb_proxy_frame_decoder *decoder,
+                                  bool from_leader);
+void wdb_proxy_frame_decoder_release(struct wdb_proxy_frame_decoder *decoder);
 /* Room to receive into, at least one whole frame; ends the life of frames that
  * were given out. NULL: no memory. */
-uint8_t *wdb_frame_decoder_room(struct wdb_frame_decoder *decoder,
-                                size_t *size_out);
-void wdb_frame_decoder_add(struct wdb_frame_decoder *decoder, size_t size);
+uint8_t *wdb_proxy_frame_decoder_room(struct wdb_proxy_frame_decoder *decoder,
+                                      size_t *size_out);
+void wdb_proxy_frame_decoder_add(struct wdb_proxy_frame_decoder *decoder,
+                                 size_t size);
 /*
  * The next frame: 1 (in *out), 0 (more bytes are needed), or ECORRUPT: whoever
  * is at the other end does not keep the rules; hang up.
  */
-WDB_MUST_CHECK int wdb_frame_decoder_next(struct wdb_frame_decoder *decoder,
-                                          struct wdb_frame *out);
+WDB_MUST_CHECK int wdb_proxy_frame_decoder_next(
+    struct wdb_proxy_frame_decoder *decoder, struct wdb_proxy_frame *out);
 
 #endif

@@ -40,16 +40,17 @@ static void check_state(struct wdb_slice payload)
     wdb_buffer_release(&again);
 }
 
-static void take(struct digest *digest, const struct wdb_frame *frame)
+static void take(struct digest *digest, const struct wdb_proxy_frame *frame)
 {
-    uint8_t header[WDB_FRAME_HEADER_SIZE];
-    wdb_frame_encode_header(frame, frame->payload.size, header);
+    uint8_t header[WDB_PROXY_FRAME_HEADER_SIZE];
+    wdb_proxy_frame_encode_header(frame, frame->payload.size, header);
     wdb_assert(memcmp(header, frame->payload.data - sizeof(header),
                       sizeof(header)) == 0);
     digest->frames++;
     add(digest, header, sizeof(header));
     add(digest, frame->payload.data, frame->payload.size);
-    if (frame->kind == WDB_FRAME_OPEN || frame->kind == WDB_FRAME_STATE) {
+    if (frame->kind == WDB_PROXY_FRAME_OPEN ||
+        frame->kind == WDB_PROXY_FRAME_STATE) {
         check_state(frame->payload);
     }
 }
@@ -58,28 +59,28 @@ static struct digest decode(bool from_leader, size_t step, const uint8_t *data,
                             size_t size)
 {
     struct digest digest = {0};
-    struct wdb_frame_decoder decoder;
-    wdb_frame_decoder_init(&decoder, from_leader);
+    struct wdb_proxy_frame_decoder decoder;
+    wdb_proxy_frame_decoder_init(&decoder, from_leader);
     while (size > 0 && !digest.failed) {
         size_t room = 0;
-        uint8_t *to = wdb_frame_decoder_room(&decoder, &room);
+        uint8_t *to = wdb_proxy_frame_decoder_room(&decoder, &room);
         if (to == NULL) {
             break;
         }
         size_t piece = step < size ? step : size;
         piece = piece < room ? piece : room;
         memcpy(to, data, piece);
-        wdb_frame_decoder_add(&decoder, piece);
+        wdb_proxy_frame_decoder_add(&decoder, piece);
         data += piece;
         size -= piece;
-        struct wdb_frame frame;
+        struct wdb_proxy_frame frame;
         int rc;
-        while ((rc = wdb_frame_decoder_next(&decoder, &frame)) == 1) {
+        while ((rc = wdb_proxy_frame_decoder_next(&decoder, &frame)) == 1) {
             take(&digest, &frame);
         }
         digest.failed = rc != 0;
     }
-    wdb_frame_decoder_release(&decoder);
+    wdb_proxy_frame_decoder_release(&decoder);
     return digest;
 }
 
