@@ -276,20 +276,6 @@ static int load(struct wdb_file *file, struct wdb_identity *out,
     return rc;
 }
 
-/* What there is to say about a file that was opened, or could not be. */
-static char *outcome(const char *path, int rc, unsigned damaged)
-{
-    if (rc != 0) {
-        return describe(path, rc);
-    }
-    if (damaged != 0) {
-        return message_new("%s: one of its two copies was damaged, and has "
-                           "been written anew from the other one",
-                           path);
-    }
-    return NULL;
-}
-
 /* As wdb_identity_open, of a sound name; the file stays open if it is of this
  * name. */
 static int open_path(struct wdb_env *env, const char *dir, const char *path,
@@ -311,14 +297,17 @@ static int open_path(struct wdb_env *env, const char *dir, const char *path,
                         "%s, or with another directory",
                         path, identity.name, name, identity.name);
         rc = WALKERDB_EEXISTS;
-    } else {
-        *message_out = outcome(path, rc, damaged);
+    } else if (rc != 0) {
+        *message_out = describe(path, rc);
     }
     if (rc != 0) {
         env->ops->close(file);
         return rc;
     }
     *out = identity;
+    out->repaired = damaged != 0;
+    out->term_stored = identity.term;
+    out->vote_stored = identity.voted_for;
     out->env = env;
     out->file = file;
     return 0;
@@ -360,6 +349,10 @@ int wdb_identity_store(struct wdb_identity *identity)
     if (identity->file == NULL) {
         return WALKERDB_EIO;
     }
+    wdb_assert(identity->term >= identity->term_stored);
+    wdb_assert(identity->term > identity->term_stored ||
+               identity->vote_stored == 0 ||
+               identity->voted_for == identity->vote_stored);
     identity->number++;
     for (unsigned i = 0; i < WDB_IDENTITY_SLOTS; i++) {
         if (slot_write(identity->file, i, identity) != 0) {
@@ -368,5 +361,7 @@ int wdb_identity_store(struct wdb_identity *identity)
             return WALKERDB_EIO;
         }
     }
+    identity->term_stored = identity->term;
+    identity->vote_stored = identity->voted_for;
     return 0;
 }

@@ -41,22 +41,27 @@ struct wdb_identity {
     uint64_t term;
     wdb_node_id voted_for; /* in term; 0: nobody */
     bool removed;          /* the cluster has removed this node */
+    bool repaired; /* open found a slot damaged, and has written it anew: worth
+                      a line in the log; not stored */
     char name[WDB_MEMBER_NAME_MAX + 1];
+    /* private: what is stored, which must never be taken back */
+    uint64_t term_stored;
+    wdb_node_id vote_stored;
 };
 
 /*
  * Open dir/raft-identity; if there is none, make one with a random id and this
  * name. EEXISTS: it is of another name (message_out says which). ECORRUPT,
- * EVERSION, EINVALID (name), EIO, ENOSPACE, ENOMEM. *message_out is malloc'ed,
- * or NULL: what went wrong and what to do; with 0 a warning for the log (one
- * slot was damaged, and has been written anew).
+ * EVERSION, EINVALID (name), EIO, ENOSPACE, ENOMEM. *message_out is malloc'ed
+ * (what went wrong and what to do), or NULL, as always with 0.
  */
 WDB_MUST_CHECK int wdb_identity_open(struct wdb_env *env, const char *dir,
                                      const char *name, struct wdb_identity *out,
                                      char **message_out);
 void wdb_identity_close(struct wdb_identity *identity);
-/* Write all fields durably. EIO: the node must stop; what is in the file is the
- * old or the new state, and every later store says EIO, too. */
+/* Write all fields durably. Asserts that the term does not fall, and that a
+ * vote does not change in its term. EIO: the node must stop; what is in the file
+ * is the old or the new state, and every later store says EIO, too. */
 WDB_MUST_CHECK int wdb_identity_store(struct wdb_identity *identity);
 
 /* --- bytes: for tools and tests too ---------------------------------------- */

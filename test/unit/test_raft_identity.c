@@ -336,13 +336,14 @@ TEST(one_slot_damaged)
         const uint64_t place = at < SLOT ? at : STEP + at - SLOT;
         REQUIRE_EQ(sim_disk_flip_bit(m.disk, PATH, place, (unsigned)(at % 8)),
                    0);
-        REQUIRE_EQ(open_as(m.env, "one", &identity, "has been written anew"),
-                   0);
+        REQUIRE_EQ(open_as(m.env, "one", &identity, NULL), 0);
+        CHECK(identity.repaired);
         CHECK(identity.id == id);
         CHECK_EQ(identity.term, 5);
         CHECK_EQ(identity.voted_for, 99);
         wdb_identity_close(&identity);
         REQUIRE_EQ(open_as(m.env, "one", &identity, NULL), 0);
+        CHECK(!identity.repaired);
         wdb_identity_close(&identity);
         if (test_has_failed()) {
             break;
@@ -384,7 +385,8 @@ TEST(cut_file)
     make_file(&m);
     uint8_t *data = read_file(&m, &size);
     write_file(&m, data, SLOT);
-    REQUIRE_EQ(open_as(m.env, "one", &identity, "written anew"), 0);
+    REQUIRE_EQ(open_as(m.env, "one", &identity, NULL), 0);
+    CHECK(identity.repaired);
     CHECK_EQ(identity.term, 5);
     wdb_identity_close(&identity);
     REQUIRE_EQ(open_as(m.env, "one", &identity, NULL), 0);
