@@ -101,7 +101,7 @@ WDB_MUST_CHECK int wdb_peer_net_forward(struct wdb_peer_net *net,
                                         wdb_peer_forward_done done, void *arg);
 
 struct wdb_peer_net_stats {
-    uint32_t listeners, inbound, outbound, pending;    /* connections now */
+    uint32_t inbound, outbound, pending;               /* connections now */
     uint64_t accepted, dialed, authenticated, refused; /* ever */
     uint64_t messages_in, messages_out, bytes_in, bytes_out;
     uint64_t dropped; /* messages that send refused */
