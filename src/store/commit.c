@@ -200,14 +200,14 @@ static void finish_item(struct wdb_store *store, struct wdb_batch *batch,
 
 /* Whatever was replaced is gone for good, or waits for the commit. */
 static void hand_over_undo(struct wdb_store *store, struct wdb_batch *batch,
-                           uint64_t index)
+                           const struct wdb_log_place *place)
 {
     struct wdb_undo_block *block = batch->undo;
     if (store->options.log.manual_commit &&
-        index > wdb_log_committed(store->log) &&
+        place->index > wdb_log_committed(store->log) &&
         !WDB_STORE_MUTATED(store, WDB_MUTATION_UNDO_DROP_EARLY)) {
         batch->undo = NULL;
-        wdb_undo_keep(store, block, index);
+        wdb_undo_keep(store, block, place->index, place->place);
         return;
     }
     for (uint32_t i = 0; i < block->count; i++) {
@@ -268,13 +268,13 @@ static int append(struct wdb_store *store, struct wdb_batch *batch,
 /*
  * Most batches are one put or delete of a string. It needs no staged position
  * if its keydir entry can be made after the append: the only failure left is
- * want of memory, and for that there is the reserve.
+ * want of memory, and for that there is the reserve. With commits by hand its
+ * undo goes to the ring of its stripe, which has no place for objects.
  */
 static bool is_plain(const struct wdb_store *store,
                      const struct wdb_batch *batch)
 {
-    if (batch->count != 1 || batch->applied != 0 ||
-        store->options.log.manual_commit || store->ordered != NULL ||
+    if (batch->count != 1 || batch->applied != 0 || store->ordered != NULL ||
         __atomic_load_n(&store->reserve, __ATOMIC_RELAXED) == NULL) {
         return false;
     }
@@ -283,6 +283,43 @@ static bool is_plain(const struct wdb_store *store,
     return (header.kind == WDB_RECORD_PUT ||
             header.kind == WDB_RECORD_DELETE) &&
            header.flags == 0 && header.key_size <= PLAIN_KEY_SIZE_MAX;
+}
+
+static struct wdb_stripe *stripe_of(struct wdb_store *store, uint64_t hash)
+{
+    return &store->stripes[wdb_stripe_of(hash, store->stripe_count)];
+}
+
+/* With commits by hand: the key heads an object now, which the record would
+ * drop. */
+static bool drops_object(struct wdb_store *store, const struct wdb_batch *batch)
+{
+    const uint64_t hash = batch->items[0].hash;
+    if (!store->options.log.manual_commit ||
+        stripe_of(store, hash)->headers.count == 0) {
+        return false;
+    }
+    struct wdb_record record;
+    decode_item(batch, &batch->items[0], &record);
+    return wdb_object_of_key(store, record.database, hash, record.key) != NULL;
+}
+
+static void keep_plain(struct wdb_store *store, const struct wdb_undo *undo,
+                       const struct wdb_log_place *place)
+{
+    if (WDB_STORE_MUTATED(store, WDB_MUTATION_UNDO_DROP_EARLY)) {
+        return;
+    }
+    *wdb_undo_ring_add(&stripe_of(store, undo->hash)->undos) =
+        (struct wdb_undo_plain){
+            .index = place->index,
+            .position = place->position,
+            .hash = undo->hash,
+            .old = undo->old,
+            .place = place->place,
+            .kind = undo->kind,
+            .existed = undo->existed,
+        };
 }
 
 /* The keydir's part of a plain record that is in the log. */
@@ -323,9 +360,20 @@ static int commit_plain(struct wdb_store *store, struct wdb_batch *batch,
     struct wdb_log_place place;
     struct wdb_keydir *keydir;
     decode_item(batch, &batch->items[0], &record);
-    struct wdb_undo undo = {.hash = batch->items[0].hash};
+    const bool manual = store->options.log.manual_commit;
+    struct wdb_undo undo = {
+        .hash = batch->items[0].hash,
+        .kind = (uint8_t)record.kind,
+    };
     wdb_stripe_check_held(store, undo.hash);
     int rc = 0;
+    if (manual) {
+        rc = wdb_undo_ring_reserve(&stripe_of(store, undo.hash)->undos,
+                                   wdb_log_committed(store->log));
+        if (rc != 0) {
+            return rc;
+        }
+    }
     if (record.kind == WDB_RECORD_PUT) {
         rc = wdb_databases_make(store, record.database, &keydir);
     } else {
@@ -343,6 +391,9 @@ static int commit_plain(struct wdb_store *store, struct wdb_batch *batch,
         .flags = (uint8_t)((record.type & 0xf) << WDB_ITEM_TYPE_SHIFT),
     };
     apply_plain(store, keydir, &record, &item, &undo);
+    if (manual) {
+        keep_plain(store, &undo, &place);
+    }
     if (record.kind == WDB_RECORD_DELETE) {
         wdb_store_account_kind(store, record.kind, place.position,
                                item.record_size);
@@ -358,7 +409,7 @@ int wdb_store_commit(struct wdb_store *store, struct wdb_batch *batch,
                      uint64_t *index_out)
 {
     wdb_assert(batch->count > 0);
-    if (is_plain(store, batch)) {
+    if (is_plain(store, batch) && !drops_object(store, batch)) {
         return commit_plain(store, batch, index_out);
     }
     struct wdb_log_place place;
@@ -379,7 +430,7 @@ int wdb_store_commit(struct wdb_store *store, struct wdb_batch *batch,
     for (uint32_t i = 0; i < count; i++) {
         finish_item(store, batch, i, &place);
     }
-    hand_over_undo(store, batch, place.index);
+    hand_over_undo(store, batch, &place);
     batch->applied = 0;
     drop_context(store, batch);
     *index_out = place.index;

@@ -325,7 +325,7 @@ static int apply_entry(struct entry_apply *apply)
         if (settled) {
             settle(apply);
         } else {
-            wdb_undo_keep(store, apply->block, index);
+            wdb_undo_keep(store, apply->block, index, 0);
         }
     }
     unlock(apply);

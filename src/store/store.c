@@ -263,7 +263,8 @@ static int count_segments(struct wdb_store *store,
 void wdb_store_stats(struct wdb_store *store, struct wdb_store_stats *out)
 {
     *out = (struct wdb_store_stats){
-        .undo_memory = atomic_load(&store->undo_memory),
+        .undo_memory =
+            atomic_load(&store->undo_memory) + wdb_undo_ring_memory(store),
         .load_duration_ms = store->load_duration_ms,
         .load_hint_count = store->load_hint_count,
         .load_scan_count = store->load_scan_count,

@@ -39,9 +39,10 @@ struct wdb_stripe {
     _Atomic uint64_t last_write;
     _Atomic uint64_t next_expiry;
     struct wdb_expiry_heap *heap;
-    uint32_t expiry_adds;     /* to the heap, ever */
-    uint64_t expiry_live;     /* keys with an expiry, as counted last */
-    struct wdb_links headers; /* objects whose key is of this stripe */
+    uint32_t expiry_adds;       /* to the heap, ever */
+    uint64_t expiry_live;       /* keys with an expiry, as counted last */
+    struct wdb_undo_ring undos; /* of plain records, not committed */
+    struct wdb_links headers;   /* objects whose key is of this stripe */
 #ifdef WDB_DEBUG
     bool held;
 #endif

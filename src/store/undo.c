@@ -181,21 +181,32 @@ static void settle_block(struct wdb_store *store, struct wdb_undo_block *block)
     free(block);
 }
 
+static bool is_newer(const struct wdb_undo_block *a,
+                     const struct wdb_undo_block *b)
+{
+    return a->index > b->index || (a->index == b->index && a->place > b->place);
+}
+
+/* The queue is in the order of the log: others, with other stripes, may have
+ * been quicker with batches that came later. */
 void wdb_undo_keep(struct wdb_store *store, struct wdb_undo_block *block,
-                   uint64_t index)
+                   uint64_t index, uint32_t place)
 {
     block->index = index;
-    block->newer = NULL;
+    block->place = place;
     atomic_fetch_add_explicit(&store->undo_memory, block_memory(block),
                               memory_order_relaxed);
     pthread_mutex_lock(&store->undo_mutex);
-    block->older = store->undo_newest;
-    if (block->older == NULL) {
-        store->undo_oldest = block;
-    } else {
-        block->older->newer = block;
+    struct wdb_undo_block *newer = NULL;
+    struct wdb_undo_block *older = store->undo_newest;
+    while (older != NULL && is_newer(older, block)) {
+        newer = older;
+        older = older->older;
     }
-    store->undo_newest = block;
+    block->older = older;
+    block->newer = newer;
+    *(older == NULL ? &store->undo_oldest : &older->newer) = block;
+    *(newer == NULL ? &store->undo_newest : &newer->older) = block;
     pthread_mutex_unlock(&store->undo_mutex);
 }
 
@@ -216,38 +227,47 @@ static void take_out(struct wdb_store *store, struct wdb_undo_block *block)
                               memory_order_relaxed);
 }
 
-/* The oldest block if its entry is at most `index`, taken out; else NULL. */
-static struct wdb_undo_block *take_oldest(struct wdb_store *store,
-                                          uint64_t index)
+/* Settle all blocks of entries up to `index`. No stripe is held. */
+static void settle_up_to(struct wdb_store *store, uint64_t index)
 {
+    size_t memory = 0;
     pthread_mutex_lock(&store->undo_mutex);
-    struct wdb_undo_block *block = store->undo_oldest;
-    if (block != NULL && block->index <= index) {
-        take_out(store, block);
-    } else {
-        block = NULL;
+    struct wdb_undo_block *first = store->undo_oldest;
+    struct wdb_undo_block *rest = first;
+    while (rest != NULL && rest->index <= index) {
+        memory += block_memory(rest);
+        rest = rest->newer;
     }
+    if (rest == NULL) {
+        store->undo_newest = NULL;
+    } else {
+        rest->older = NULL;
+    }
+    store->undo_oldest = rest;
     pthread_mutex_unlock(&store->undo_mutex);
-    return block;
+    atomic_fetch_sub_explicit(&store->undo_memory, memory,
+                              memory_order_relaxed);
+    while (first != rest) {
+        struct wdb_undo_block *next = first->newer;
+        settle_block(store, first);
+        first = next;
+    }
 }
 
 void wdb_store_set_committed(struct wdb_store *store, uint64_t index)
 {
     wdb_log_set_committed(store->log, index);
     const int slot = wdb_epoch_enter(wdb_log_epoch(store->log));
-    struct wdb_undo_block *block;
-    while ((block = take_oldest(store, index)) != NULL) {
-        settle_block(store, block);
-    }
+    settle_up_to(store, index);
     wdb_epoch_exit(wdb_log_epoch(store->log), slot);
     wdb_store_wake(store);
 }
 
 void wdb_undo_release(struct wdb_store *store)
 {
-    struct wdb_undo_block *block;
-    while ((block = take_oldest(store, UINT64_MAX)) != NULL) {
-        settle_block(store, block);
+    settle_up_to(store, UINT64_MAX);
+    for (uint32_t i = 0; i < store->stripe_count; i++) {
+        wdb_undo_ring_release(&store->stripes[i].undos);
     }
 }
 
@@ -320,26 +340,40 @@ void wdb_undo_revert_logged(struct wdb_store *store, struct wdb_undo *undo)
     wdb_undo_revert(store, undo, &record);
 }
 
+static void revert_block(struct wdb_store *store, struct wdb_undo_block *block)
+{
+    const bool forward = WDB_STORE_MUTATED(store, WDB_MUTATION_UNDO_FORWARD);
+    for (uint32_t i = block->count; i-- > 0;) {
+        wdb_undo_revert_logged(
+            store, &block->items[forward ? block->count - 1 - i : i]);
+    }
+    pthread_mutex_lock(&store->undo_mutex);
+    take_out(store, block);
+    pthread_mutex_unlock(&store->undo_mutex);
+    free(block);
+}
+
+/* The plain ones behind this place of the log: those of different stripes have
+ * nothing to do with each other. */
+static void revert_rings(struct wdb_store *store, uint64_t index,
+                         uint32_t place)
+{
+    for (uint32_t i = 0; i < store->stripe_count; i++) {
+        wdb_undo_ring_revert(store, &store->stripes[i].undos, index, place);
+    }
+}
+
 /* All stripes are held. */
 static void revert_blocks(struct wdb_store *store, uint64_t from)
 {
     struct wdb_undo_block *block = store->undo_newest;
-    while (block != NULL) {
+    while (block != NULL && block->index >= from) {
         struct wdb_undo_block *older = block->older;
-        if (block->index >= from) {
-            for (uint32_t i = block->count; i-- > 0;) {
-                const bool forward =
-                    WDB_STORE_MUTATED(store, WDB_MUTATION_UNDO_FORWARD);
-                wdb_undo_revert_logged(
-                    store, &block->items[forward ? block->count - 1 - i : i]);
-            }
-            pthread_mutex_lock(&store->undo_mutex);
-            take_out(store, block);
-            pthread_mutex_unlock(&store->undo_mutex);
-            free(block);
-        }
+        revert_rings(store, block->index, block->place);
+        revert_block(store, block);
         block = older;
     }
+    revert_rings(store, from, 0);
     for (uint32_t i = 0; i < store->stripe_count; i++) {
         struct wdb_stripe *stripe = &store->stripes[i];
         if (atomic_load(&stripe->last_write) >= from) {
