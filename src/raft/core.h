@@ -81,7 +81,7 @@ struct wdb_core_start {
     const struct wdb_core_entry *entries;
 };
 
-/* ENOMEM, EVERSION (of libraft). */
+/* ENOMEM. */
 WDB_MUST_CHECK int wdb_core_new(const struct wdb_core_options *options,
                                 struct wdb_core **out);
 void wdb_core_free(struct wdb_core *core);

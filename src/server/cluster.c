@@ -207,6 +207,7 @@ static int found(struct wdb_server_cluster *c,
     options.store.merge_enabled = false;
     options.store.log.on_durable = NULL;
     options.store.log.on_failure = NULL;
+    options.store.log.on_progress = NULL;
     int code = wdb_db_open(&options, &db, message_out);
     if (code != 0) {
         return say(message_out, code, "%s: %s", c->options.dir,
@@ -319,6 +320,12 @@ static void on_log_failure(void *context, int error, const char *message)
     c->options.on_failure(c->options.context, error, message);
 }
 
+static void on_log_progress(void *context, uint64_t done, uint64_t total)
+{
+    const struct wdb_server_cluster *c = context;
+    c->options.on_progress(c->options.context, done, total);
+}
+
 void wdb_server_cluster_db_options(struct wdb_server_cluster *c,
                                    struct wdb_db_options *options)
 {
@@ -329,6 +336,7 @@ void wdb_server_cluster_db_options(struct wdb_server_cluster *c,
     log->on_durable = on_durable;
     log->on_appended = on_appended;
     log->on_failure = on_log_failure;
+    log->on_progress = on_log_progress;
     log->context = c;
 }
 

@@ -39,6 +39,7 @@ struct wdb_server_cluster_options {
     const char *dir; /* of the database; made already */
     /* The node cannot go on. Any thread. */
     void (*on_failure)(void *context, int error, const char *message);
+    void (*on_progress)(void *context, uint64_t done, uint64_t total);
     /* A socket for clients' requests, from another node; the callee's. On the
      * raft thread. */
     void (*on_forward)(void *context, int fd, wdb_node_id peer);

@@ -93,6 +93,7 @@ static int find_cluster(struct wdb_server *server,
         .logger = logger_of(server),
         .dir = server->dir,
         .on_failure = on_failure,
+        .on_progress = on_progress,
         .on_forward = on_forward,
         .context = server,
     };
