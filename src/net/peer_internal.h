@@ -117,10 +117,10 @@ struct wdb_peer_dial {
     uint64_t next_ns, up_ns;
     uint32_t backoff_ms;
     /* The last trouble, for people. */
-    char trouble[WDB_HANDSHAKE_TEXT_MAX + 65];
+    char trouble[WDB_HANDSHAKE_TEXT_MAX + 80];
     bool trouble_is_answer; /* the other end said it: more telling */
     uint64_t logged_ns;
-    char logged[WDB_HANDSHAKE_TEXT_MAX + 65];
+    char logged[WDB_HANDSHAKE_TEXT_MAX + 80];
     /* Once: */
     uint64_t deadline_ns;
     void (*probed)(void *arg, int code, const char *message,
