@@ -258,7 +258,25 @@ def integration():
     result = (0, 0, 0)
     for script in sorted(glob.glob(os.path.join(ROOT, "test/integration/test_*.py"))):
         name = os.path.basename(script)[:-3]
+        if not name.startswith("test_cluster_"):
+            result = add(result, count(*run(name, ["python3", script], 300)))
+    return result
+
+
+@part("cluster", 240)
+def cluster():
+    """Nodes as processes: commands, starts, clients, a history, a failover."""
+    run("peers", ["scripts/peers"], 300)
+    run("clients", ["scripts/clients"], 300)
+    result = (0, 0, 0)
+    for script in sorted(glob.glob(os.path.join(ROOT, "test/integration/test_cluster_*.py"))):
+        name = os.path.basename(script)[:-3]
         result = add(result, count(*run(name, ["python3", script], 300)))
+    for name, arguments in (
+            ("histories", ["--seconds", "30", "--seed", str(os.getpid())]),
+            ("failover", ["--rounds", "3", "--transfers", "2", "--restarts", "1"])):
+        script = "test/integration/%s.py" % name
+        result = add(result, count(*run(name, ["python3", script] + arguments, 300)))
     return result
 
 
