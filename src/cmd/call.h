@@ -63,5 +63,12 @@ void wdb_call_park(struct wdb_call *call, void (*work)(void *arg),
                    void (*done)(struct wdb_session *session,
                                 struct wdb_reply *reply, void *arg),
                    void *arg);
+/*
+ * From a handler with NO_TXN, outside of EXEC: the reply comes later. poll is
+ * called on the session's worker when the gate has moved, and some times a
+ * second; it replies and returns true, or returns false. At the end, or when
+ * the session goes away, release(arg) is called.
+ */
+void wdb_call_wait(struct wdb_call *call, const struct wdb_waiter *waiter);
 
 #endif

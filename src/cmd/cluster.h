@@ -32,6 +32,9 @@ struct wdb_cluster {
     const struct wdb_raft_gate *gate;
 };
 
+struct wdb_call;
+/* False: the node is not in a cluster, which was answered in Redis's words. */
+bool wdb_call_needs_cluster(struct wdb_call *call);
 /* How many other voters are connected, on a leader: for
  * min-replicas-to-write. */
 uint32_t wdb_cluster_replicas(const struct wdb_context *context);

@@ -63,7 +63,7 @@ bool wdb_executor_is_loading(const struct wdb_executor *executor);
 void wdb_executor_resume(struct wdb_executor *executor,
                          struct wdb_session *session,
                          enum wdb_session_hold hold);
-/* Whether requests wait for a change in the cluster; and whether there is one
+/* Whether requests or replies wait for a change in the cluster; and whether there is one
  * already, so that another turn is due. */
 bool wdb_executor_waits_for_cluster(const struct wdb_executor *executor,
                                     bool *due_out);

@@ -45,6 +45,8 @@ struct wdb_executor {
 /* The request at the head of the session's input is executed later. */
 void wdb_hold_session(struct wdb_executor *executor,
                       struct wdb_session *session, enum wdb_session_hold hold);
+/* The session does not wait for a reply any more. */
+void wdb_hold_forget(struct wdb_session *session);
 /* Those whose time has come. */
 void wdb_hold_resume_all(struct wdb_executor *executor);
 

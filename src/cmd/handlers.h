@@ -82,6 +82,7 @@ void wdb_cmd_client_list(struct wdb_call *call);
 void wdb_cmd_client_no_evict(struct wdb_call *call);
 void wdb_cmd_client_no_touch(struct wdb_call *call);
 void wdb_cmd_client_pause(struct wdb_call *call);
+void wdb_cmd_client_read_consistency(struct wdb_call *call);
 void wdb_cmd_client_reply(struct wdb_call *call);
 void wdb_cmd_client_setinfo(struct wdb_call *call);
 void wdb_cmd_client_setname(struct wdb_call *call);
@@ -93,6 +94,11 @@ void wdb_cmd_ping(struct wdb_call *call);
 void wdb_cmd_quit(struct wdb_call *call);
 void wdb_cmd_reset(struct wdb_call *call);
 void wdb_cmd_select(struct wdb_call *call);
+
+/* The cluster. */
+void wdb_cmd_asking(struct wdb_call *call);
+void wdb_cmd_readonly(struct wdb_call *call);
+void wdb_cmd_readwrite(struct wdb_call *call);
 
 /* The server. */
 void wdb_cmd_bgrewriteaof(struct wdb_call *call);

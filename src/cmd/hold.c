@@ -4,6 +4,7 @@
  * forwarded before. Their bytes stay in the session's input, and are parsed
  * again.
  */
+#include "base/assert.h"
 #include "cmd/executor_internal.h"
 #include "cmd/route.h"
 
@@ -33,6 +34,48 @@ void wdb_executor_resume(struct wdb_executor *executor,
         resume(executor, session);
     }
 }
+
+/* --- replies that come later -------------------------------------------------- */
+
+void wdb_call_wait(struct wdb_call *call, const struct wdb_waiter *waiter)
+{
+    wdb_assert(!call->in_exec && !call->parked);
+    call->parked = true;
+    call->session->waiter = *waiter;
+    wdb_hold_session(call->session->executor, call->session, WDB_HOLD_REPLY);
+}
+
+void wdb_hold_forget(struct wdb_session *session)
+{
+    if (session->waiter.release != NULL) {
+        session->waiter.release(session->waiter.arg);
+    }
+    session->waiter = (struct wdb_waiter){0};
+}
+
+/* True: the command that waits has replied. */
+static bool poll_waiter(struct wdb_session *session)
+{
+    struct wdb_reply reply = {.output = &session->output,
+                              .protocol = session->protocol};
+    const struct wdb_output_mark mark = wdb_output_mark(&session->output);
+    if (!session->waiter.poll(session, &reply, session->waiter.arg)) {
+        return false;
+    }
+    wdb_hold_forget(session);
+    if (reply.error_count > 0) {
+        wdb_stats_error(wdb_executor_stats(session->executor),
+                        wdb_slice_str(reply.error_prefix));
+    }
+    if (session->flags & (WDB_SESSION_REPLY_OFF | WDB_SESSION_REPLY_SKIP)) {
+        wdb_output_rollback(&session->output, mark);
+    }
+    wdb_executor_replied(session, mark.size);
+    wdb_session_ready(session);
+    return true;
+}
+
+/* --- who goes on ---------------------------------------------------------------- */
 
 /* What those who wait want to know, asked once for all. */
 struct state {
@@ -64,7 +107,7 @@ static struct state look(const struct wdb_context *context)
     return state;
 }
 
-static bool is_due(const struct wdb_session *session, const struct state *state)
+static bool is_due(struct wdb_session *session, const struct state *state)
 {
     switch (session->hold) {
     case WDB_HOLD_PAUSE:
@@ -81,6 +124,8 @@ static bool is_due(const struct wdb_session *session, const struct state *state)
                                 state->now_ns);
     case WDB_HOLD_ANSWERS:
         return session->forwarded == 0;
+    case WDB_HOLD_REPLY:
+        return poll_waiter(session);
     }
     return true;
 }
@@ -115,9 +160,11 @@ bool wdb_executor_waits_for_cluster(const struct wdb_executor *executor,
     const struct state state = look(executor->context);
     WDB_LIST_FOREACH(node, &executor->paused)
     {
-        const struct wdb_session *session =
+        struct wdb_session *session =
             WDB_LIST_ENTRY(node, struct wdb_session, ready_node);
-        if (session->hold == WDB_HOLD_LEADER) {
+        if (session->hold == WDB_HOLD_REPLY) {
+            waits = true;
+        } else if (session->hold == WDB_HOLD_LEADER) {
             waits = true;
             *due_out |= is_due(session, &state);
         }

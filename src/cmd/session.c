@@ -14,7 +14,7 @@
 #include "base/assert.h"
 #include "cmd/cluster.h"
 #include "cmd/context.h"
-#include "cmd/executor.h"
+#include "cmd/executor_internal.h"
 #include "cmd/forward.h"
 #include "cmd/transaction.h"
 #include "walkerdb.h"
@@ -83,6 +83,7 @@ void wdb_session_free(struct wdb_session *session)
     if (session->forward != NULL) {
         context->forward->ops->leave(context->forward->context, session);
     }
+    wdb_hold_forget(session);
     wdb_list_remove(&session->executor_node);
     pthread_mutex_lock(&context->registry_lock);
     wdb_list_remove(&session->registry_node);

@@ -55,6 +55,16 @@ enum wdb_session_hold {
     WDB_HOLD_LEADER,  /* another state of the cluster */
     WDB_HOLD_ROOM,    /* room for writes, or for forwarded requests */
     WDB_HOLD_ANSWERS, /* the answers to what was forwarded before */
+    WDB_HOLD_REPLY,   /* its own reply: session->waiter */
+};
+
+struct wdb_reply;
+/* A command that answers later: see wdb_call_wait. */
+struct wdb_waiter {
+    bool (*poll)(struct wdb_session *session, struct wdb_reply *reply,
+                 void *arg);
+    void (*release)(void *arg);
+    void *arg;
 };
 
 /* How far replies may go out: everything up to an entry of the log is safe (or
@@ -102,6 +112,7 @@ struct wdb_session {
     uint32_t hold_ms;       /* nothing more is executed for so long ... */
     uint64_t held_until_ns; /* ... which is until then; 0: not held */
     enum wdb_session_hold hold;
+    struct wdb_waiter waiter;  /* of HOLD_REPLY */
     uint64_t hold_version;     /* the cluster's state when it was set aside */
     uint64_t hold_since_ns;    /* when the request at the head first was; 0 */
     enum wdb_read_level level; /* of its reads */

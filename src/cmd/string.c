@@ -2,6 +2,7 @@
 #include <math.h>
 
 #include "base/number.h"
+#include "cmd/cluster.h"
 #include "cmd/handlers.h"
 #include "cmd/value.h"
 #include "walkerdb.h"
@@ -152,7 +153,17 @@ void wdb_cmd_levelget(struct wdb_call *call)
                              "(consistent)");
         return;
     }
-    wdb_cmd_get(call); /* a single node is the leader, and a majority */
+    /* On its own it was routed by its level; in a transaction, by that of the
+     * connection. A single node is the leader, and a majority. */
+    const struct wdb_cluster *cluster = call->context->cluster;
+    if (cluster != NULL && level.data[0] != '1' &&
+        !wdb_raft_gate_serves(cluster->gate)) {
+        wdb_call_error(call, "NOLEADER this node does not lead: nothing was "
+                             "read");
+        return;
+    }
+    call->session->round_wanted |= cluster != NULL && level.data[0] == '2';
+    wdb_cmd_get(call);
 }
 
 void wdb_cmd_getdel(struct wdb_call *call)

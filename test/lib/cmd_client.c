@@ -106,6 +106,12 @@ static uint64_t moved_time_ms(struct wdb_env *env)
     return world->real_ops->time_ms(env) + world->advance_ms;
 }
 
+static uint64_t moved_monotonic_ns(struct wdb_env *env)
+{
+    struct cmd_world *world = WDB_CONTAINER_OF(env->ops, struct cmd_world, ops);
+    return world->real_ops->monotonic_ns(env) + world->advance_ms * 1000000;
+}
+
 static int nothing_resident(struct wdb_env *env, const void *data, size_t size,
                             unsigned char *resident)
 {
@@ -163,6 +169,7 @@ struct cmd_world *cmd_world_new(const char *dir,
     world->real_ops = world->env->ops;
     world->ops = *world->real_ops;
     world->ops.time_ms = moved_time_ms;
+    world->ops.monotonic_ns = moved_monotonic_ns;
     if (world->options.cold) {
         world->ops.resident = nothing_resident;
     }
