@@ -108,6 +108,18 @@ WDB_MUST_CHECK int wdb_raft_found(struct wdb_db *db,
                                   struct wdb_identity *identity,
                                   const struct wdb_member *self);
 
+/*
+ * The way back from the loss of a majority: what this node has becomes a new
+ * cluster with it as the only member; the others may not come back. Entries
+ * that were never committed may become so, and what only the others had is
+ * lost. The database is open as a member's (manual_commit), but has no node.
+ * May be repeated after a crash. ENOTFOUND (no member's), EMISMATCH (log and
+ * identity), EIO, ENOSPACE, ENOMEM.
+ */
+WDB_MUST_CHECK int wdb_raft_force(struct wdb_db *db,
+                                  struct wdb_identity *identity,
+                                  const struct wdb_member *self);
+
 /* --- [raft] ----------------------------------------------------------------- */
 
 /* Do what there is to do; returns the monotonic time (ns) at which to call

@@ -316,6 +316,13 @@ int wdb_raft_begin(struct wdb_raft *raft, char **message_out)
         code = take_entries(&b);
     }
     raft->applied = raft->committed;
+    if (code == 0 && raft->members.count > 0 &&
+        raft->members.cluster_id != raft->identity->cluster_id) {
+        code = refuse(message_out, WALKERDB_EMISMATCH,
+                      "-raftdir says another cluster than -dir: a walkerdb "
+                      "--force-new-cluster was interrupted (run it again), or "
+                      "one of them is of another node");
+    }
     if (code == 0) {
         code = start_core(&b, message_out);
     }
