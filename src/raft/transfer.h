@@ -33,6 +33,7 @@
 #ifndef WDB_RAFT_TRANSFER_H
 #define WDB_RAFT_TRANSFER_H
 
+#include "env/env.h"
 #include "log/names.h"
 #include "raft/peer.h"
 
@@ -67,6 +68,21 @@ struct wdb_transfer_progress {
     uint64_t rate;        /* bytes a second, of the last seconds */
 };
 
+/* Measures a rate, second by second. */
+struct wdb_transfer_meter {
+    uint64_t begin_ns; /* of the second that is going on; 0: none */
+    uint64_t bytes;
+    uint64_t rate; /* of the one before */
+};
+void wdb_transfer_meter_add(struct wdb_transfer_meter *meter, uint64_t now_ns,
+                            uint64_t bytes);
+uint64_t wdb_transfer_meter_rate(const struct wdb_transfer_meter *meter,
+                                 uint64_t now_ns);
+
+/* Remove a directory of a transfer with what was put there; nothing happens if
+ * there is none. What has other names than ours stays. May wait. EIO. */
+WDB_MUST_CHECK int wdb_transfer_remove(struct wdb_env *env, const char *dir);
+
 /* --- the list of files ------------------------------------------------------- */
 
 enum wdb_transfer_kind {
@@ -90,6 +106,11 @@ struct wdb_transfer_list {
 };
 
 void wdb_transfer_list_release(struct wdb_transfer_list *list);
+/* Bytes of the list that begins with these WDB_TRANSFER_LIST_HEAD bytes.
+ * ECORRUPT. */
+#define WDB_TRANSFER_LIST_HEAD 24
+WDB_MUST_CHECK int wdb_transfer_list_size(const uint8_t *head,
+                                          size_t *size_out);
 /* Malloc'ed bytes of a list. ENOMEM, ETOOBIG. */
 WDB_MUST_CHECK int wdb_transfer_list_encode(
     const struct wdb_transfer_list *list, uint8_t **data_out, size_t *size_out);

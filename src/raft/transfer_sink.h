@@ -10,8 +10,8 @@
  * Pieces are fetched in the order of files and offsets, up to
  * WDB_TRANSFER_OUTSTANDING at a time, checked, and written by jobs to
  * `<dir>/incoming/`. A piece that does not come is asked for again: after a
- * timeout, or at once when the same snapshot is OFFERed again (the connection is
- * back). Another snapshot starts afresh. Nothing of it survives the process: the
+ * timeout, whatever became of the connection. OFFERs of the same snapshot change
+ * nothing; another one starts afresh. Nothing of it survives the process: the
  * next open of the database deletes the directory.
  *
  * Owner's thread, all of it.
@@ -32,7 +32,7 @@ enum wdb_transfer_sink_state {
     WDB_SINK_FETCHING,
     WDB_SINK_SYNCING, /* all is there */
     WDB_SINK_DONE,    /* and durable: to be installed, then reset */
-    WDB_SINK_FAILED,  /* see its error; the next OFFER tries again */
+    WDB_SINK_FAILED,  /* see its error; OFFERs some seconds later try again */
 };
 
 struct wdb_transfer_sink_options {
