@@ -168,6 +168,8 @@ enum wdb_config_action {
     WDB_CONFIG_SHOW_HELP,
     WDB_CONFIG_SHOW_VERSION,
     WDB_CONFIG_CHECK_ONLY,
+    WDB_CONFIG_FORCE_ASK, /* --force-new-cluster: tell what it does */
+    WDB_CONFIG_FORCE,     /* --force-new-cluster yes: do it */
 };
 /*
  * Read the command line, and before it counts the file that it names: doc/man/

@@ -130,6 +130,13 @@ static bool take_special(struct args *args, const struct option *option,
         args->action = WDB_CONFIG_SHOW_VERSION;
     } else if (is_one_of(option, "check-config", NULL)) {
         args->action = WDB_CONFIG_CHECK_ONLY;
+    } else if (is_one_of(option, "force-new-cluster", NULL)) {
+        const bool next = value == NULL && args->next < args->argc &&
+                          is_flag_word(args->argv[args->next]);
+        value = next ? args->argv[args->next++] : value;
+        args->action = value != NULL && strcmp(flag_word(value), "yes") == 0
+                           ? WDB_CONFIG_FORCE
+                           : WDB_CONFIG_FORCE_ASK;
     } else if (is_one_of(option, "config", NULL)) {
         if (value == NULL && args->next < args->argc) {
             value = args->argv[args->next++];
@@ -239,9 +246,9 @@ static int set_base(struct wdb_config *config, const char *path)
                                 sizeof(error));
     }
     if (code == 0) {
-        code = wdb_config_store(config, WDB_CONFIG_SHARED_PATH,
-                                wdb_slice_str(path), true, error,
-                                sizeof(error));
+        code =
+            wdb_config_store(config, WDB_CONFIG_SHARED_PATH,
+                             wdb_slice_str(path), true, error, sizeof(error));
     }
     return code;
 }
@@ -313,8 +320,8 @@ int wdb_config_load(struct wdb_config *config, int argc, char *const *argv,
             code = take_path(&args);
         }
     }
-    bool wants_config =
-        args.action == WDB_CONFIG_RUN || args.action == WDB_CONFIG_CHECK_ONLY;
+    bool wants_config = args.action != WDB_CONFIG_SHOW_HELP &&
+                        args.action != WDB_CONFIG_SHOW_VERSION;
     if (code == 0 && wants_config) {
         code = apply(config, &args);
     }

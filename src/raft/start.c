@@ -133,8 +133,9 @@ static int check_pair(struct wdb_raft *raft, char **message_out)
                       "back under its id: start with empty -dir and -raftdir "
                       "and a new -id");
     }
-    if (!cluster && identity->log_nonce == 0) {
-        return 0;
+    if (!cluster && (identity->log_nonce == 0 ||
+                     identity->log_nonce == wdb_log_nonce(raft->log))) {
+        return 0; /* never was in, or died on the way in */
     }
     if (!cluster) {
         return refuse(message_out, WALKERDB_EMISMATCH,

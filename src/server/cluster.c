@@ -293,6 +293,76 @@ int wdb_server_cluster_new(const struct wdb_server_cluster_options *options,
     return 0;
 }
 
+/* --- the way back from the loss of a majority ----------------------------------- */
+
+static int force(struct wdb_server_cluster *c,
+                 const struct wdb_db_options *db_options, char **message_out)
+{
+    struct wdb_db *db;
+    struct wdb_db_options options = *db_options;
+    wdb_server_cluster_db_options(c, &options);
+    options.store.merge_enabled = false;
+    options.store.log.on_failure = NULL;
+    options.store.log.on_progress = NULL;
+    int code = describe_self(c, message_out);
+    code = code == 0 ? open_identity(c, message_out) : code;
+    if (code == 0) {
+        code = wdb_db_open(&options, &db, message_out);
+    }
+    if (code != 0) {
+        return say(message_out, code, "%s", walkerdb_strerror(code));
+    }
+    code = wdb_raft_force(db, &c->identity, &c->self);
+    wdb_db_close(db);
+    if (code == WALKERDB_ENOTFOUND) {
+        return say(message_out, code, "%s is not a member of a cluster",
+                   c->options.dir);
+    }
+    return code == 0 ? 0
+                     : say(message_out, code, "it could not be done: %s",
+                           walkerdb_strerror(code));
+}
+
+int wdb_server_cluster_force(const struct wdb_server_cluster_options *options,
+                             const struct wdb_db_options *db_options, bool yes)
+{
+    char *message = NULL;
+    if (!yes) {
+        puts(
+            "walkerdb --force-new-cluster makes a new cluster out of what this "
+            "node alone has,\nfor the case that a majority of the old one is "
+            "lost for good.\n\n"
+            "  - Writes that were acknowledged but had not reached this node "
+            "are lost. Run it on\n    the surviving node that has most "
+            "(RAFT STATUS index_last, or walkerdb-check).\n"
+            "  - Writes that were never acknowledged may appear.\n"
+            "  - The other nodes may not come back; stop them first, and let "
+            "new ones join with\n    empty directories and new names.\n\n"
+            "Make a copy of -dir and -raftdir. Then say --force-new-cluster "
+            "yes.");
+        return 1;
+    }
+    struct wdb_server_cluster *c = calloc(1, sizeof(*c));
+    int code = WALKERDB_ENOMEM;
+    if (c != NULL) {
+        c->options = *options;
+        pthread_mutex_init(&c->resign_lock, NULL);
+        pthread_cond_init(&c->resigned, NULL);
+        code = force(c, db_options, &message);
+    }
+    if (code == 0) {
+        printf("%s is the only member of the cluster %016llx now. Start it "
+               "without -join, then let others join.\n",
+               c->self.name, (unsigned long long)c->identity.cluster_id);
+    } else {
+        fprintf(stderr, "walkerdb: %s\n",
+                message == NULL ? "out of memory" : message);
+    }
+    free(message);
+    wdb_server_cluster_free(c);
+    return code == 0 ? 0 : 1;
+}
+
 /* --- the database ------------------------------------------------------------------ */
 
 static void on_durable(void *context, uint64_t index)

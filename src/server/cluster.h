@@ -80,4 +80,11 @@ void wdb_server_cluster_stop(struct wdb_server_cluster *cluster);
 /* The log's thread has ended, too (the database is closed). */
 void wdb_server_cluster_free(struct wdb_server_cluster *cluster);
 
+/*
+ * walkerdb --force-new-cluster: say what it may lose; with `yes`, do it. The
+ * exit code; what is to be said goes to standard output and error.
+ */
+int wdb_server_cluster_force(const struct wdb_server_cluster_options *options,
+                             const struct wdb_db_options *db_options, bool yes);
+
 #endif

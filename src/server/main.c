@@ -100,6 +100,9 @@ static int run(struct wdb_server *server, int argc, char **argv)
     case WDB_CONFIG_CHECK_ONLY:
         puts("The configuration is good.");
         return 0;
+    case WDB_CONFIG_FORCE_ASK:
+    case WDB_CONFIG_FORCE:
+        return wdb_server_force(server, action == WDB_CONFIG_FORCE);
     case WDB_CONFIG_RUN:
         break;
     }

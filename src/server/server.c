@@ -105,6 +105,18 @@ static int find_cluster(struct wdb_server *server,
     return code;
 }
 
+int wdb_server_force(struct wdb_server *server, bool yes)
+{
+    struct wdb_db_options options;
+    wdb_server_options(server->config, server->env, server->dir, &options);
+    const struct wdb_server_cluster_options cluster = {
+        .env = server->env,
+        .config = server->config,
+        .dir = server->dir,
+    };
+    return wdb_server_cluster_force(&cluster, &options, yes);
+}
+
 static int open_database(struct wdb_server *server, char **message_out)
 {
     struct wdb_db_options options;

@@ -53,6 +53,8 @@ enum wdb_stop_kind {
  * says why. In any case wdb_server_release afterwards. */
 WDB_MUST_CHECK int wdb_server_start(struct wdb_server *server,
                                     char **message_out);
+/* Offline: walkerdb --force-new-cluster; returns the exit code. */
+int wdb_server_force(struct wdb_server *server, bool yes);
 /* Serve until somebody asks to stop; returns the exit code. */
 int wdb_server_run(struct wdb_server *server);
 /* Stop what runs, in order: connections, log, database. */
