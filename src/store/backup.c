@@ -6,6 +6,10 @@
  * work. No merge may be switched in between the roll and the list: its outputs
  * would lack what was overwritten by entries that the backup does not have.
  *
+ * With commits by hand, what is not committed does not belong to it: segments
+ * behind that are left out, and of the one that the committed index is in, the
+ * part before is copied, since nothing is cut off a file that others have, too.
+ *
  * The copy ends with an empty log segment that says which index comes next. Its
  * manifest is written last, when everything else is durable; a directory
  * without one is no database. It keeps the nonce of the original (the segments'
@@ -18,15 +22,18 @@
 #include "store/merge.h"
 
 #define COPY_SIZE       ((size_t)1 << 20)
-#define COMMIT_WAIT_NS  ((uint64_t)10 * (uint64_t)WDB_NS_PER_S)
+#define COMMIT_WAIT_NS  ((uint64_t)100 * (uint64_t)WDB_NS_PER_MS)
 #define COMMIT_PAUSE_NS ((uint64_t)WDB_NS_PER_MS)
 
 struct backup {
     struct wdb_store *store;
     struct wdb_env *env;
     const char *from, *to;
-    struct wdb_segment **segments; /* all that it holds, referenced */
+    struct wdb_segment **segments;       /* all that it holds, referenced */
+    struct wdb_manifest_segment *images; /* what its manifest says of them */
     size_t count;
+    bool cuts; /* the last one is not copied to its end */
+    uint64_t generation;
     uint64_t index_last;
     uint64_t done, total;
     wdb_progress_cb progress;
@@ -86,24 +93,27 @@ static int paths(struct backup *b, const char *name,
     return rc != 0 ? rc : wdb_env_join(to, b->to, name);
 }
 
-static int take_segment(struct backup *b, const struct wdb_segment *segment)
+static int take_segment(struct backup *b, size_t i)
 {
+    const struct wdb_segment *segment = b->segments[i];
+    const bool cut = b->cuts && i + 1 == b->count;
     char name[WDB_NAME_SIZE_MAX];
     char from[WDB_PATH_SIZE_MAX], to[WDB_PATH_SIZE_MAX];
     wdb_name_segment(name, segment->id, segment->kind);
     int rc = paths(b, name, from, to);
-    if (rc == 0 && b->env->ops->link(b->env, from, to) != 0) {
-        rc = copy_file(b, from, to, segment->size_used);
+    if (rc == 0 && (cut || b->env->ops->link(b->env, from, to) != 0)) {
+        rc = copy_file(b, from, to, b->images[i].size_used);
     }
     if (rc != 0) {
         return rc;
     }
     wdb_name_hint(name, segment->id);
-    if (atomic_load(&segment->hinted) && paths(b, name, from, to) == 0) {
+    if (!cut && atomic_load(&segment->hinted) &&
+        paths(b, name, from, to) == 0) {
         /* A cache: without it the segment is scanned. */
         (void)!b->env->ops->link(b->env, from, to);
     }
-    b->done += segment->size_used;
+    b->done += b->images[i].size_used;
     return b->progress != NULL &&
                    b->progress(b->context, b->done, b->total) != 0
                ? WALKERDB_EABORTED
@@ -186,8 +196,8 @@ static int write_manifest(struct backup *b, uint64_t end_id)
     if (m.segments == NULL) {
         return WALKERDB_ENOMEM;
     }
-    for (size_t i = 0; i < b->count; i++) {
-        describe(b->segments[i], &m.segments[i]);
+    if (b->count > 0) {
+        memcpy(m.segments, b->images, b->count * sizeof(*m.segments));
     }
     m.segments[b->count] = (struct wdb_manifest_segment){
         .id = end_id,
@@ -195,9 +205,9 @@ static int write_manifest(struct backup *b, uint64_t end_id)
         .size = WDB_SEGMENT_SIZE_MIN,
         .index_first = b->index_last + 1,
     };
-    if (b->count > 0 && b->segments[b->count - 1]->kind == WDB_SEGMENT_LOG) {
+    if (b->count > 0 && b->images[b->count - 1].kind == WDB_SEGMENT_LOG) {
         m.segments[b->count].first_previous_crc =
-            b->segments[b->count - 1]->last_crc;
+            b->images[b->count - 1].last_crc;
     }
     m.segment_count = b->count + 1;
     rc = wdb_manifest_store(b->env, b->to, &m);
@@ -208,54 +218,134 @@ static int write_manifest(struct backup *b, uint64_t end_id)
 /* --- the whole -------------------------------------------------------------
  */
 
-/* Wait until everything that is listed is committed. */
-static int wait_committed(struct backup *b)
+/* Give it some time to be committed, all that is listed. */
+static uint64_t wait_committed(struct backup *b)
 {
     struct wdb_store *store = b->store;
     const uint64_t begin = b->env->ops->monotonic_ns(b->env);
-    while (wdb_log_committed(store->log) < b->index_last) {
-        if (!store->options.log.background_thread ||
-            b->env->ops->monotonic_ns(b->env) - begin > COMMIT_WAIT_NS) {
-            return WALKERDB_EABORTED;
-        }
+    while (wdb_log_committed(store->log) < b->index_last &&
+           store->options.log.background_thread &&
+           b->env->ops->monotonic_ns(b->env) - begin < COMMIT_WAIT_NS) {
         wdb_background_wait(store, COMMIT_PAUSE_NS);
+    }
+    return wdb_log_committed(store->log);
+}
+
+static void leave_out_from(struct backup *b, size_t first)
+{
+    for (size_t i = first; i < b->count; i++) {
+        wdb_segment_drop(b->segments[i]);
+    }
+    b->count = first;
+}
+
+/* The last segment ends behind this entry, which it has. */
+static int cut_last(struct backup *b, uint64_t index)
+{
+    const struct wdb_segment *last = b->segments[b->count - 1];
+    struct wdb_manifest_segment *image = &b->images[b->count - 1];
+    struct wdb_entry_header entry;
+    struct wdb_frame frame;
+    struct wdb_segment *segment;
+    const uint8_t *payload;
+    int rc = wdb_log_entry_unverified(b->store->log, index, &entry, &payload,
+                                      &segment);
+    if (rc != 0) {
+        return rc == WALKERDB_ENOTFOUND ? WALKERDB_EABORTED : rc;
+    }
+    if (segment == last) {
+        const uint64_t offset =
+            (uint64_t)(payload - segment->map) - WDB_ENTRY_OVERHEAD;
+        rc = wdb_entry_decode(segment->map + offset, segment->size - offset,
+                              offset, segment->header.salt, &frame, &entry);
+        image->size_used = offset + WDB_ENTRY_OVERHEAD + entry.payload_size;
+        image->size = image->size_used;
+        image->index_last = index;
+        image->last_crc = rc == 0 ? frame.crc : 0;
+        b->cuts = true;
+    } else {
+        rc = WALKERDB_EABORTED;
+    }
+    wdb_segment_drop(segment);
+    return rc;
+}
+
+/* Nothing that is not committed belongs to it. */
+static int end_at(struct backup *b, uint64_t committed)
+{
+    size_t end = b->count;
+    while (end > 0 && b->images[end - 1].index_first > committed) {
+        end--;
+    }
+    leave_out_from(b, end);
+    b->index_last = committed;
+    return end > 0 && b->images[end - 1].index_last > committed
+               ? cut_last(b, committed)
+               : 0;
+}
+
+static int describe_all(struct backup *b)
+{
+    b->images = calloc(b->count + 1, sizeof(*b->images));
+    if (b->images == NULL) {
+        return WALKERDB_ENOMEM;
+    }
+    for (size_t i = 0; i < b->count; i++) {
+        describe(b->segments[i], &b->images[i]);
     }
     return 0;
 }
 
-/* All that is in the log now, sealed and committed. */
-static int list(struct backup *b)
+/* All that is in the log now, and sealed. */
+static int list_sealed(struct backup *b)
 {
     struct wdb_store *store = b->store;
     struct wdb_merge *merge = store->merge;
+    struct wdb_segment **all;
+    size_t count = 0;
     pthread_mutex_lock(&merge->mutex);
-    const uint64_t generation = wdb_log_generation(store->log);
-    uint64_t index = wdb_log_index_last(store->log);
+    b->generation = wdb_log_generation(store->log);
+    b->index_last = wdb_log_index_last(store->log);
     int rc = wdb_log_roll(store->log);
     if (rc == 0) {
-        rc = wdb_log_segments(store->log, &b->segments, &b->count);
+        rc = wdb_log_segments(store->log, &all, &count);
     }
-    size_t kept = 0;
-    for (size_t i = 0; rc == 0 && i < b->count; i++) {
-        struct wdb_segment *segment = b->segments[i];
-        if (kept == i && atomic_load(&segment->sealed)) {
-            b->segments[kept++] = segment;
-            b->total += segment->size_used;
-            index = segment->index_last > index ? segment->index_last : index;
+    if (rc == 0) {
+        b->segments = all;
+    }
+    for (size_t i = 0; rc == 0 && i < count; i++) {
+        if (b->count == i && atomic_load(&all[i]->sealed)) {
+            b->count++;
+            if (all[i]->index_last > b->index_last) {
+                b->index_last = all[i]->index_last;
+            }
         } else {
-            wdb_segment_drop(segment);
+            wdb_segment_drop(all[i]);
         }
     }
     pthread_mutex_unlock(&merge->mutex);
+    return rc == 0 ? describe_all(b) : rc;
+}
+
+/* All of it that is committed. */
+static int list(struct backup *b)
+{
+    struct wdb_log *log = b->store->log;
+    int rc = list_sealed(b);
     if (rc != 0) {
         return rc;
     }
-    b->count = kept;
-    b->index_last = index;
-    rc = wait_committed(b);
-    return rc == 0 && wdb_log_generation(store->log) != generation
-               ? WALKERDB_EABORTED
-               : rc;
+    const uint64_t committed = wait_committed(b);
+    if (wdb_log_generation(log) != b->generation) {
+        return WALKERDB_EABORTED;
+    }
+    if (committed < b->index_last) {
+        rc = end_at(b, committed);
+    }
+    for (size_t i = 0; i < b->count; i++) {
+        b->total += b->images[i].size_used;
+    }
+    return rc;
 }
 
 static uint64_t end_id(const struct backup *b)
@@ -298,7 +388,7 @@ static int fill(struct backup *b)
         rc = write_manifest(b, id);
     }
     for (size_t i = 0; rc == 0 && i < b->count; i++) {
-        rc = take_segment(b, b->segments[i]);
+        rc = take_segment(b, i);
     }
     if (rc == 0) {
         rc = make_end(b, id);
@@ -344,6 +434,13 @@ static void discard(struct backup *b)
 int wdb_store_backup(struct wdb_store *store, const char *dir,
                      wdb_progress_cb progress, void *context)
 {
+    return wdb_store_backup_to(store, dir, progress, context, NULL);
+}
+
+int wdb_store_backup_to(struct wdb_store *store, const char *dir,
+                        wdb_progress_cb progress, void *context,
+                        uint64_t *index_out)
+{
     struct backup b = {
         .store = store,
         .env = store->env,
@@ -366,12 +463,13 @@ int wdb_store_backup(struct wdb_store *store, const char *dir,
     if (rc == 0) {
         rc = fill(&b);
     }
-    for (size_t i = 0; i < b.count; i++) {
-        wdb_segment_drop(b.segments[i]);
-    }
+    leave_out_from(&b, 0);
     free(b.segments);
+    free(b.images);
     if (rc != 0) {
         discard(&b);
+    } else if (index_out != NULL) {
+        *index_out = b.index_last;
     }
     return rc;
 }

@@ -247,12 +247,19 @@ WDB_MUST_CHECK int wdb_store_merge(struct wdb_store *store);
 void wdb_store_merge_pause(struct wdb_store *store, bool paused);
 /*
  * A consistent copy in a new directory, itself openable: rolls the open
- * segment, then links (or copies) sealed segments and hints, writes a manifest.
- * Stops at a committed index. progress may be NULL; non-zero from it aborts.
- * EEXISTS, ENOSPACE, EIO, EABORTED: then the directory is removed again.
+ * segment, then links (or copies) sealed segments and hints, writes a manifest,
+ * which says nothing of nodes and clusters. Stops at a committed index: all of
+ * the log, or (with commits by hand, and if that does not come soon) what is
+ * committed of it. progress may be NULL; non-zero from it aborts. EEXISTS,
+ * ENOSPACE, EIO, EABORTED (also if the log is truncated meanwhile; may be tried
+ * again): then the directory is removed again. Waits for the disk.
  */
 WDB_MUST_CHECK int wdb_store_backup(struct wdb_store *store, const char *dir,
                                     wdb_progress_cb progress, void *context);
+/* The same; *index_out (may be NULL) is the last entry that it holds. */
+WDB_MUST_CHECK int wdb_store_backup_to(struct wdb_store *store, const char *dir,
+                                       wdb_progress_cb progress, void *context,
+                                       uint64_t *index_out);
 
 struct wdb_store_stats {
     struct wdb_log_stats log;

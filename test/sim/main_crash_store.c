@@ -245,7 +245,10 @@ static bool make_backup(struct work *w)
     struct backup *backup = &n->backups[n->backup_count];
     snprintf(name, sizeof(name), "/backup-%u", n->backup_count++);
     backup->begun = true;
-    backup->index = wdb_log_index_last(wdb_store_log(w->store));
+    backup->index = wdb_log_committed(wdb_store_log(w->store));
+    if (!n->truncates) {
+        backup->index = wdb_log_index_last(wdb_store_log(w->store));
+    }
     const int rc = wdb_store_backup(w->store, name, NULL, NULL);
     backup->done = rc == 0;
     return rc == 0 || rc == WALKERDB_EABORTED;

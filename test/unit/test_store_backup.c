@@ -1,6 +1,7 @@
 /* test_store_backup.c - backups are databases of their own. */
 #include <stdlib.h>
 
+#include "fault_alloc.h"
 #include "lib/test.h"
 #include "sim/store_fixture.h"
 #include "walkerdb.h"
@@ -151,21 +152,93 @@ TEST(backup_beside_a_merge)
     }
 }
 
-/* With commits by hand a backup waits for them, or is none. */
+/* With commits by hand a backup holds what is committed, up to any entry, and
+ * opens by itself; the original has all. */
 TEST(backup_of_what_is_committed)
 {
+    for (uint64_t seed = 1; seed <= 40 && !test_has_failed(); seed++) {
+        struct store_fixture f;
+        uint64_t index = UINT64_MAX;
+        store_fixture_init(&f, seed);
+        f.options.log.manual_commit = true;
+        f.options.merge_enabled = seed % 4 == 0;
+        REQUIRE(store_fixture_open(&f));
+        struct wdb_log *log = wdb_store_log(f.store);
+        store_fixture_run(&f, 50);
+        CHECK_EQ(wdb_log_sync(log), 0);
+        const uint64_t last = wdb_log_index_last(log);
+        uint64_t committed = wdb_random_below(&f.model.random, last + 1);
+        committed = seed == 1 ? 0 : seed == 2 ? last : committed;
+        wdb_store_set_committed(f.store, committed);
+        wdb_log_set_retained(log, committed + 1);
+        if (seed % 4 == 0) {
+            store_fixture_run(&f, 10);
+        }
+        CHECK_EQ(wdb_store_backup_to(f.store, COPY, NULL, NULL, &index), 0);
+        CHECK_EQ(index, committed);
+        store_fixture_check(&f);
+        f.options.log.manual_commit = false;
+        struct wdb_store *copy = open_copy(&f);
+        REQUIRE(copy != NULL);
+        CHECK_EQ(wdb_log_index_last(wdb_store_log(copy)), committed);
+        CHECK(store_model_check(&f.model, copy,
+                                store_model_at(&f.model, committed)));
+        CHECK_EQ(wdb_store_merge(copy), 0);
+        wdb_store_close(copy);
+        REQUIRE(store_fixture_reopen(&f)); /* its files are as they were */
+        store_fixture_check(&f);
+        store_fixture_release(&f);
+    }
+}
+
+/* Of a member of a cluster: what tells the member is not in it. */
+TEST(backup_is_no_member)
+{
     struct store_fixture f;
+    struct wdb_manifest manifest;
     store_fixture_init(&f, 7);
     f.options.log.manual_commit = true;
     REQUIRE(store_fixture_open(&f));
+    struct wdb_log *log = wdb_store_log(f.store);
     store_fixture_run(&f, 30);
-    CHECK_EQ(wdb_store_backup(f.store, COPY, NULL, NULL), WALKERDB_EABORTED);
-    wdb_store_set_committed(f.store,
-                            wdb_log_index_last(wdb_store_log(f.store)));
+    CHECK_EQ(wdb_log_sync(log), 0);
+    const uint64_t last = wdb_log_index_last(log);
+    wdb_store_set_committed(f.store, last);
+    REQUIRE_EQ(wdb_log_set_base(log, true, wdb_slice("who I am", 8), 5), 0);
     CHECK_EQ(wdb_store_backup(f.store, COPY, NULL, NULL), 0);
+    REQUIRE_EQ(wdb_manifest_load(sim_env_base(f.env), COPY, &manifest), 0);
+    CHECK(!manifest.cluster);
+    CHECK_EQ(manifest.raft.size, 0);
+    CHECK_EQ(manifest.index_retained, 0);
+    CHECK_EQ(manifest.index_committed, last);
+    wdb_manifest_release(&manifest);
+    f.options.log.manual_commit = false;
     struct wdb_store *copy = open_copy(&f);
     REQUIRE(copy != NULL);
     CHECK(store_model_check(&f.model, copy, f.model.state_count - 1));
     wdb_store_close(copy);
     store_fixture_release(&f);
+}
+
+/* A backup that fails when the open segment is finished, but not sealed: the
+ * next one has it all the same. */
+TEST(backup_after_one_that_failed)
+{
+    for (uint64_t n = 1; n < 60 && !test_has_failed(); n++) {
+        struct store_fixture f;
+        store_fixture_init(&f, 8);
+        REQUIRE(store_fixture_open(&f));
+        store_fixture_run(&f, 30);
+        fault_alloc_arm(n);
+        const int rc = wdb_store_backup(f.store, COPY, NULL, NULL);
+        (void)fault_alloc_disarm();
+        if (rc != 0) {
+            CHECK_EQ(wdb_store_backup(f.store, COPY, NULL, NULL), 0);
+        }
+        struct wdb_store *copy = open_copy(&f);
+        REQUIRE(copy != NULL);
+        CHECK(store_model_check(&f.model, copy, f.model.state_count - 1));
+        wdb_store_close(copy);
+        store_fixture_release(&f);
+    }
 }
