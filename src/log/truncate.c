@@ -50,6 +50,11 @@ int wdb_log_roll(struct wdb_log *log)
             rc = finish(log, &segment);
         }
     }
+    if (rc == 0 && segment == NULL) {
+        /* Nothing is open; but what somebody else, or a roll that failed,
+         * has finished may not be sealed yet. */
+        rc = wdb_sync_settle(log, 0);
+    }
     while (rc == 0 && segment != NULL && !atomic_load(&segment->sealed)) {
         rc = wdb_sync_settle(log, 0);
     }
