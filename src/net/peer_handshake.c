@@ -293,15 +293,10 @@ static bool check_secret(struct wdb_handshake *h, bool peer_has_secret)
 {
     bool we_have = h->options.secret.is_set;
     const char *dir = h->options.secret_dir;
-    if (!we_have && !h->options.is_loopback) {
-        fail(h, WDB_REASON_SECRET,
-             "protected mode: node %016" PRIx64
-             " has no cluster secret, and so "
-             "takes peers on its own machine only: copy a member's %s to %s/%s "
-             "there (mode 600) and restart it",
-             h->options.self.id, WDB_PEER_SECRET_NAME, dir,
-             WDB_PEER_SECRET_NAME);
-    } else if (we_have != peer_has_secret) {
+    if (!check_protected(h)) {
+        return false;
+    }
+    if (we_have != peer_has_secret) {
         fail(h, WDB_REASON_SECRET,
              "%s node has a cluster secret, the other has none: copy %s/%s to "
              "the same place of the one that lacks it (mode 600)",

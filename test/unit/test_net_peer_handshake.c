@@ -1,4 +1,5 @@
 /* test_net_peer_handshake.c - the handshake of two nodes over memory. */
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/bytes.h"
@@ -385,7 +386,7 @@ TEST(rubbish)
 {
     static const char *const texts[] = {
         "GET / HTTP/1.1\r\nHost: a\r\n\r\n", "*1\r\n$4\r\nPING\r\n",
-        "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", "\x08", "\x09\x00\x00"};
+        "\x16\x03\x01\x02\x01\x01\x01\x01\xfc\x03\x03", "\x08", "\x09\x00\x00"};
     for (size_t i = 0; i < 5; i++) {
         struct pair pair;
         size_t used;
