@@ -96,8 +96,17 @@ static int choose_mode(struct wdb_server_cluster *c, char **message_out)
         c->mode = member ? WDB_CLUSTER_MEMBER : WDB_CLUSTER_JOIN;
     } else if (wdb_config_bool(config, WDB_CONFIG_RAFT_BOOTSTRAP)) {
         c->mode = member ? WDB_CLUSTER_MEMBER : WDB_CLUSTER_FOUND;
+    } else if (member) {
+        c->mode = WDB_CLUSTER_MEMBER;
     } else {
-        c->mode = member && address ? WDB_CLUSTER_MEMBER : WDB_CLUSTER_NONE;
+        c->mode = address ? WDB_CLUSTER_JOIN : WDB_CLUSTER_NONE;
+    }
+    if (c->mode == WDB_CLUSTER_MEMBER && !address) {
+        return say(message_out, WALKERDB_EINVALID,
+                   "%s belongs to a member of a cluster, which must not be "
+                   "changed by itself: start it with -id, -raft and -raftdir "
+                   "as before",
+                   c->options.dir);
     }
     if (c->mode != WDB_CLUSTER_NONE && !address) {
         return say(message_out, WALKERDB_EINVALID,

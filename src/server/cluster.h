@@ -3,15 +3,17 @@
  * raft thread with its node, joining, and leaving office in order.
  *
  *   settings              -dir holds          what happens
- *   no -raft              anything            not here: a single node
+ *   no -raft              a member's          refused
+ *                         else                not here: a single node
  *   -bootstrap, no -join  nothing             founds a cluster
  *                         a standalone's      founds one on this data
  *                         a member's          goes on
  *   -join                 nothing             asks to be taken in, until it is
  *                         a standalone's      refused
  *                         a member's          goes on (tells a new address)
- *   neither, with -raft   a member's          goes on
- *                         else                a single node
+ *   neither, with -raft   nothing             waits for a JOIN sent to a member
+ *                         a standalone's      refused
+ *                         a member's          goes on
  */
 #ifndef WDB_SERVER_CLUSTER_H
 #define WDB_SERVER_CLUSTER_H
