@@ -5,6 +5,7 @@ import atexit
 import ctypes
 import os
 import signal
+import subprocess
 import sys
 import tempfile
 import threading
@@ -477,6 +478,52 @@ def test_restore_into_a_new_cluster():
             check_eq(other.nodes[2].cmd("GET", "b:100"), None)
             check_eq(other.nodes[1].cmd("SET", "b:101", "1"), "OK")
         check_eq(client.cmd("GET", "b:100"), b"later")
+
+
+def offline(node, *more):
+    """Run the program of a node with more options, to its end."""
+    done = subprocess.run(node.command()[:-1] + list(more) + node.command()[-1:],
+                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, timeout=30, check=False)
+    return done.returncode, done.stdout.decode()
+
+
+def test_loss_of_the_majority():
+    """Two of three are lost for good: --force-new-cluster tells what it may lose,
+    and with yes makes a cluster of what is left; the others stay out."""
+    with Cluster(3) as cluster:
+        check_eq(cluster.leader().cmd("SET", "a", "1"), "OK")
+        cluster.wait_equal()
+        last = cluster.followers()[0]
+        others = [n for n in cluster.nodes if n is not last]
+        code, text = offline(last, "--force-new-cluster")
+        check(code != 0, text)
+        for node in cluster.nodes:
+            node.kill()
+        last.join = None
+        code, text = offline(last, "--force-new-cluster")
+        check(code == 1 and "lost" in text, text)
+        code, text = offline(last, "--force-new-cluster", "yes")
+        check_eq(code, 0, text)
+        last.start()
+        check(cluster.wait_leader(among=[last]) is last)
+        check_eq(last.cmd("GET", "a"), b"1")
+        check_eq(last.cmd("SET", "b", "2"), "OK")
+        check_eq(len(cluster.members()), 1)
+        for node in others:  # of the old cluster: they find no majority
+            node.start(wait=False)
+        time.sleep(2)
+        check(not any(node.is_running() and node.says_leader() for node in others))
+        check_eq(len(cluster.members()), 1)
+        for node in others:
+            node.kill()
+            cluster.nodes.remove(node)
+        for name in ("node11", "node12"):
+            node = cluster.new_node(name)
+            node.join = last.tcp
+            node.start()
+        cluster.wait_members(3)
+        check_eq(cluster.nodes[2].cmd("GET", "b"), b"2")
 
 
 def test_secret():

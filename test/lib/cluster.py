@@ -27,7 +27,8 @@ from wdbtest import (BIN, Client, ReplyError, Server, check, free_port, wait_for
 
 LEADER_TIMEOUT_S = 20.0
 # Fields of RAFT STATUS.
-COMMITTED, APPLIED, HASH, TERM = "commit_index", "applied_index", "state_hash", "term"
+COMMITTED, APPLIED = "index-committed", "index-applied"
+HASH, TERM = "state-hash", "term"
 OPEN = []
 
 
