@@ -143,9 +143,10 @@ static int make_tcp_address(struct wdb_server_cluster *c, char **message_out)
                      strcmp(host, "0.0.0.0") == 0 || strcmp(host, "::") == 0 ||
                      strcmp(host, "::*") == 0;
     host = any ? raft.host : host;
-    const char *format = strchr(host, ':') != NULL ? "[%s]:%d" : "%s:%d";
-    const int size = snprintf(c->self.tcp_address, sizeof(c->self.tcp_address),
-                              format, host, port);
+    const bool six = strchr(host, ':') != NULL;
+    const int size =
+        snprintf(c->self.tcp_address, sizeof(c->self.tcp_address), "%s%s%s:%d",
+                 six ? "[" : "", host, six ? "]" : "", port);
     return size < (int)sizeof(c->self.tcp_address)
                ? 0
                : say(message_out, WALKERDB_ETOOBIG, "-tcp is too long");
