@@ -8,6 +8,7 @@
 struct options {
     bool json, dump, progress;
     const char *repair;
+    const char *raft_dir;
     const char *dir;
 };
 
@@ -22,6 +23,9 @@ static void print_usage(FILE *out)
         "  --repair DEST  write all verified records to a new database in\n"
         "                 DEST, which must not exist or be empty; DIR itself\n"
         "                 is never changed\n"
+        "  --raftdir PATH where the member's raft-identity is, if it is not "
+        "in\n"
+        "                 DIR/raft or DIR\n"
         "  --progress     show progress even if standard error is no "
         "terminal\n"
         "  --help         print this\n"
@@ -38,6 +42,7 @@ static int parse_options(int argc, char **argv, struct options *out)
         JSON = 256,
         DUMP,
         REPAIR,
+        RAFTDIR,
         PROGRESS,
         HELP,
         VERSION
@@ -46,6 +51,7 @@ static int parse_options(int argc, char **argv, struct options *out)
         {"json", no_argument, NULL, JSON},
         {"dump", no_argument, NULL, DUMP},
         {"repair", required_argument, NULL, REPAIR},
+        {"raftdir", required_argument, NULL, RAFTDIR},
         {"progress", no_argument, NULL, PROGRESS},
         {"help", no_argument, NULL, HELP},
         {"version", no_argument, NULL, VERSION},
@@ -63,6 +69,9 @@ static int parse_options(int argc, char **argv, struct options *out)
             break;
         case REPAIR:
             out->repair = optarg;
+            break;
+        case RAFTDIR:
+            out->raft_dir = optarg;
             break;
         case PROGRESS:
             out->progress = true;
@@ -181,6 +190,9 @@ static int run(struct check *check, const char *repair_dest)
         check_find_ends(check);
         rc = check_verify(check);
     }
+    if (rc == 0) {
+        rc = check_cluster_finish(check);
+    }
     if (rc == 0 && check->repair != NULL) {
         rc = check_repair_run(check->repair);
     }
@@ -202,6 +214,7 @@ static int check_directory(struct wdb_env *env, const struct options *options,
         .dump = options->dump,
         .progress = options->progress,
         .out = stdout,
+        .cluster = {.dir = options->raft_dir},
         .begun_ns = env->ops->monotonic_ns(env),
     };
     struct wdb_file *lock;
@@ -235,6 +248,7 @@ int main(int argc, char **argv)
         /* What was written must be clean; the status is that of DIR. */
         struct options again = options;
         again.dump = false;
+        again.raft_dir = NULL;
         if (check_directory(env, &again, options.repair, NULL) != EXIT_CLEAN) {
             status = check_trouble("%s: the repaired copy is not clean",
                                    options.repair);

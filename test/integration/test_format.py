@@ -61,6 +61,37 @@ def test_hints_agree():
         check_eq(items, expected)
 
 
+def test_cluster_agrees():
+    """The reader made from the page sees in a member's directory, and in the
+    messages, what walkerdb-check and the C code do."""
+    directory = os.path.join(os.path.dirname(GOLDEN), "cluster")
+    out = subprocess.run([os.path.join(BIN, "walkerdb-check"), "--json", "--dump", directory],
+                         stdout=subprocess.PIPE, check=True).stdout.decode()
+    lines = [json.loads(line) for line in out.splitlines()]
+    cluster = [line for line in lines if line["event"] == "cluster"][0]
+    changes = [line for line in lines if line["event"] == "change"]
+    manifest = wdbformat.read_manifest(load("../cluster/MANIFEST"))
+    base = wdbformat.read_base(manifest["raft"])
+    base.pop("members")
+    check_eq(cluster["base"], base)
+    identity = wdbformat.read_identity(load("../cluster/raft-identity"))
+    check_eq(cluster["identity"], dict(identity, file="raft-identity"))
+    log = load("../cluster/0000000000000001.log")
+    for change in changes:
+        payload = log[change["offset"] + wdbformat.OVERHEAD:change["offset"] + change["size"]]
+        found = wdbformat.read_configuration(payload)
+        check_eq({key: change[key] for key in found}, found)
+    check_eq(len(changes), 2)
+    check_eq({key: cluster["configuration"][key] for key in found}, found)
+    messages = load("../raft-messages")
+    at, kinds = 0, []
+    while at < len(messages):
+        message, size = wdbformat.read_message(messages, at)
+        kinds.append(message[0])
+        at += size
+    check_eq(kinds, list(range(1, 12)))
+
+
 def test_worked_example():
     """Every line of a hex dump on the page is in the golden files."""
     with open(PAGE, encoding="utf-8") as file:

@@ -240,3 +240,109 @@ def read_hint(data):
         at, number = at + 24 + size, number + 1
     need((count, blocks) == (len(items), number), "counts of the footer")
     return header, items
+
+
+# --- a cluster -----------------------------------------------------------------
+
+
+def read_text(data, at, size):
+    text = data[at:at + size]
+    need(len(text) == size > 0 and all(32 < c < 127 for c in text), "a name or an address")
+    return text.decode("ascii")
+
+
+def need_zeros(data, at):
+    need(not any(data[at:padded(at)]), "padding")
+    return padded(at)
+
+
+def read_configuration(data):
+    version, zero, cluster, count, removed_count = struct.unpack_from("<IIQII", data)
+    need((version, zero) == (1, 0) and cluster and count <= 16, "head of a configuration")
+    at = 24
+    members, removed = [], []
+    for _ in range(count):
+        node, role, name, raft, tcp, zero = struct.unpack_from("<QBBHHH", data, at)
+        need(node and role < 2 and zero == 0, "a member")
+        at += 16
+        members.append({"id": "%016x" % node, "name": read_text(data, at, name),
+                        "role": ("standby", "voter")[role],
+                        "raft": read_text(data, at + name, raft),
+                        "tcp": read_text(data, at + name + raft, tcp)})
+        at = need_zeros(data, at + name + raft + tcp)
+    for _ in range(removed_count):
+        node, name = struct.unpack_from("<QB", data, at)
+        need(node and not any(data[at + 9:at + 16]), "one of the removed")
+        removed.append({"id": "%016x" % node, "name": read_text(data, at + 16, name)})
+        at = need_zeros(data, at + 16 + name)
+    need(at == len(data), "size of a configuration")
+    return {"cluster_id": "%016x" % cluster, "members": members, "removed": removed}
+
+
+def read_base(data):
+    magic, version, size, index, term, state_hash, configuration = struct.unpack_from(
+        "<8sIIQQQQ", data)
+    need(magic == b"kWdbBAS1" and version == 1, "magic or version of a base")
+    need(len(data) == 48 + size + 8, "size of a base")
+    need(struct.unpack("<II", data[-8:]) == (0, crc32c(data[:-4])), "checksum of a base")
+    return {"index": index, "term": term, "state_hash": "%016x" % state_hash,
+            "configuration": configuration,
+            "members": read_configuration(data[48:48 + size]) if size else None}
+
+
+def read_identity(data):
+    best = None
+    for at in (0, 4096):
+        slot = data[at:at + 512]
+        if len(slot) < 512 or struct.unpack_from("<I", slot, 508)[0] != crc32c(slot[:508]):
+            continue
+        magic, version, flags, number, node, cluster, nonce, term, vote, name = (
+            struct.unpack_from("<8sIIQQQQQQ64s", slot))
+        need(magic == b"kWdbIDN1" and version == 1, "magic or version of an identity")
+        need(not any(slot[128:508]), "reserved bytes of an identity")
+        if best is None or number > best[0]:
+            best = (number, {"id": "%016x" % node, "name": name.rstrip(b"\0").decode("ascii"),
+                             "cluster_id": "%016x" % cluster, "nonce": "%016x" % nonce,
+                             "term": term, "voted_for": "%016x" % vote,
+                             "removed": flags == 1})
+    need(best is not None, "both slots of an identity")
+    return best[1]
+
+
+def make_identity_slot(slot, **changes):
+    """The slot with some fields set anew, and its checksum."""
+    places = {"number": 16, "id": 24, "cluster_id": 32, "nonce": 40, "term": 48,
+              "voted_for": 56}
+    slot = bytearray(slot)
+    for name, value in changes.items():
+        struct.pack_into("<Q", slot, places[name], value)
+    struct.pack_into("<I", slot, 508, crc32c(bytes(slot[:508])))
+    return bytes(slot)
+
+
+MESSAGES = {1: "QQBB6x", 2: "QBB6x", 3: "QQQQQII", 4: "QQQ", 5: "QQ", 6: "Q", 7: "Q",
+            8: "QQQQ", 9: "QQII", 10: "QQII", 11: "QQII"}
+
+
+def read_message(data, at):
+    """The message at data[at:]: kind, to, term, fields, payload; and its size."""
+    size, kind, zeros, crc, fixed = struct.unpack_from("<IB3sII", data, at)
+    need(kind in MESSAGES and zeros == bytes(3) and fixed % 8 == 0, "head of a message")
+    need(crc == crc32c(data[at + 12:at + 16 + fixed], crc32c(data[at:at + 8])),
+         "checksum of a message")
+    to, term = struct.unpack_from("<QQ", data, at + 16)
+    fields = struct.unpack_from("<" + MESSAGES[kind], data, at + 32)
+    need(struct.calcsize("<" + MESSAGES[kind]) == fixed - 16, "size of the fixed fields")
+    payload = data[at + 16 + fixed:at + size]
+    if kind == 10:
+        need(fields[3] == crc32c(payload), "checksum of a piece")
+    if kind == 3:
+        count, place, headers = 0, 0, b""
+        while place < len(payload):
+            index, = struct.unpack_from("<Q", payload, place)
+            need(index == fields[0] + count + 1, "index of an entry")
+            headers += payload[place:place + 48]
+            place += 48 + struct.unpack_from("<Q", payload, place + 24)[0]
+            count += 1
+        need((count, crc32c(headers)) == fields[5:], "entries of a message")
+    return (kind, to, term, fields, payload), size

@@ -8,6 +8,7 @@
  *   verify.c      what happens to each verified record; hints
  *   keys.c        which record of each key is the last one
  *   dump.c        records as text or JSON
+ *   cluster.c     configurations, Raft's base, the node's identity
  *   repair.c      writes what was verified to a new directory
  *   report.c      problems, notes, progress, summary
  *
@@ -23,6 +24,7 @@
 #include "env/env.h"
 #include "log/manifest.h"
 #include "log/names.h"
+#include "raft/identity.h"
 #include "store/hint.h"
 
 enum {
@@ -57,6 +59,19 @@ struct check_totals {
     uint64_t regions_lost, bytes_lost; /* where nothing could be verified */
 };
 
+/* What is known of the cluster that the database belongs to. */
+struct check_cluster {
+    const char *dir; /* where the identity is; NULL: to be looked for */
+    bool has_base, has_identity;
+    struct wdb_raft_base base;
+    struct wdb_members members; /* the last configuration; count 0: none */
+    uint64_t members_index;     /* its entry */
+    uint64_t term_last;         /* the highest of an entry */
+    uint64_t index_committed;   /* the highest that a frame names */
+    struct wdb_identity identity;
+    char identity_name[WDB_PATH_SIZE_MAX];
+};
+
 struct check_keys;
 struct check_repair;
 
@@ -69,6 +84,7 @@ struct check {
     bool has_manifest;
     struct check_segment *segments; /* in sequence order, as far as known */
     size_t segment_count;
+    struct check_cluster cluster;
     struct check_keys *keys;
     struct check_repair *repair; /* NULL: not wanted */
     struct check_totals totals;
@@ -154,6 +170,23 @@ WDB_MUST_CHECK int check_keys_count(const struct check_keys *keys,
 
 void check_dump_record(struct check *check, const struct wdb_record *record,
                        const struct check_place *place);
+
+/* --- cluster.c ------------------------------------------------------------- */
+
+/* Read Raft's base out of the manifest. Damage is reported. ENOMEM. */
+WDB_MUST_CHECK int check_cluster_open(struct check *check);
+void check_cluster_close(struct check *check);
+/* Take note of a verified entry of a log segment. ENOMEM. */
+WDB_MUST_CHECK int check_cluster_entry(struct check *check,
+                                       const struct check_segment *segment,
+                                       const struct wdb_frame *frame,
+                                       const struct wdb_entry_header *entry,
+                                       const uint8_t *payload);
+/* When all entries are known: read the identity, and compare. EIO, ENOMEM,
+ * EACCESS. */
+WDB_MUST_CHECK int check_cluster_finish(struct check *check);
+/* A part of the summary; nothing if there is no cluster. */
+void check_cluster_print(const struct check *check);
 
 /* --- repair.c -------------------------------------------------------------- */
 

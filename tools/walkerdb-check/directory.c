@@ -2,6 +2,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "net/peer_secret.h"
 #include "walkerdb-check/check.h"
 
 /* --- opening segments ------------------------------------------------------
@@ -160,12 +161,28 @@ static int adopt(struct listing *listing, const struct wdb_name *name)
     return 0;
 }
 
+/* What a member of a cluster may have here besides. */
+static bool is_of_cluster(struct check *check, const char *text)
+{
+    if (wdb_name_is_transfer(text)) {
+        check_note(check, text,
+                   "a snapshot under way to or from another node; deleted "
+                   "when opened");
+        return true;
+    }
+    return strcmp(text, "raft") == 0 || strcmp(text, WDB_IDENTITY_NAME) == 0 ||
+           strcmp(text, WDB_PEER_SECRET_NAME) == 0;
+}
+
 static int on_name(void *context, const char *text)
 {
     struct listing *listing = context;
     struct check *check = listing->check;
     struct wdb_name name;
     wdb_name_parse(text, &name);
+    if (is_of_cluster(check, text)) {
+        return 0;
+    }
     if (name.kind == WDB_NAME_KIND_OTHER) {
         check_note(check, text, "not a file of the database");
         return 0;
@@ -239,6 +256,9 @@ int check_open_directory(struct check *check)
     if (rc == 0 && listing.files == 0) {
         rc = WALKERDB_ENOTFOUND;
     }
+    if (rc == 0) {
+        rc = check_cluster_open(check);
+    }
     if (rc != 0) {
         return rc;
     }
@@ -273,5 +293,6 @@ void check_close_directory(struct check *check)
         }
     }
     free(check->segments);
+    check_cluster_close(check);
     wdb_manifest_release(&check->manifest);
 }

@@ -243,6 +243,7 @@ static void summary_text(const struct check *check,
                 check->manifest.generation,
                 check->manifest.cluster ? ", of a cluster" : "");
     }
+    check_cluster_print(check);
     for (size_t i = 0; i < check->segment_count; i++) {
         const struct check_segment *s = &check->segments[i];
         fprintf(out, "  %s  %s, ", s->name, s->m.sealed ? "sealed" : "open");
@@ -293,6 +294,7 @@ void check_summary(struct check *check)
         check_note(check, NULL, "no memory to count the keys");
     }
     if (check->json) {
+        check_cluster_print(check);
         summary_json(check, &keys);
     } else {
         summary_text(check, &keys);

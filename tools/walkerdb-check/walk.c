@@ -230,7 +230,9 @@ static int walk_entry(struct walk *walk, const struct wdb_frame *frame,
         return salvage(walk, payload, payload + entry->payload_size,
                        entry->index);
     }
-    return has_records ? give_all(walk, payload, entry) : 0;
+    const int rc = check_cluster_entry(walk->check, segment, frame, entry,
+                                       segment->map + payload);
+    return rc == 0 && has_records ? give_all(walk, payload, entry) : rc;
 }
 
 /* What the segment as a whole owes to the manifest. */
