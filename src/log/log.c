@@ -242,6 +242,25 @@ static int make_manifest(struct wdb_log *log, char **message_out)
     return wdb_manifest_store(log->env, log->dir, &log->manifest);
 }
 
+/* Entries of a member of a cluster count only when the cluster says so. Who
+ * only reads sees what is known to. */
+static int check_cluster(struct wdb_log *log, char **message_out)
+{
+    if (!log->manifest.cluster || log->options.manual_commit) {
+        return 0;
+    }
+    if (log->options.read_only) {
+        log->options.manual_commit = true;
+        return 0;
+    }
+    say(message_out,
+        "%s belongs to a member of a cluster, and does not open by itself: "
+        "start the server as that member (-bootstrap true or -join), or open a "
+        "backup of it",
+        log->dir);
+    return WALKERDB_EMISMATCH;
+}
+
 static int load_manifest(struct wdb_log *log, char **message_out)
 {
     int rc = wdb_manifest_load(log->env, log->dir, &log->manifest);
@@ -254,7 +273,7 @@ static int load_manifest(struct wdb_log *log, char **message_out)
         say(message_out, "%s was written by a newer version", log->dir);
     }
     log->nonce = log->manifest.nonce;
-    return rc;
+    return rc == 0 ? check_cluster(log, message_out) : rc;
 }
 
 static int open_files(struct wdb_log *log, char **message_out)
@@ -322,12 +341,14 @@ static void stop_appends(struct wdb_log *log)
 }
 
 /* Say in the manifest up to where the entries are durable: what is missing
- * below that, next time, is damage. */
+ * below that, next time, is damage. And what of them is committed. */
 static void note_clean_end(struct wdb_log *log)
 {
     struct wdb_manifest changed;
     pthread_mutex_lock(&log->catalog);
     if ((log->manifest.index_durable != atomic_load(&log->durable) ||
+         (log->options.manual_commit &&
+          log->manifest.index_committed != wdb_log_committed(log)) ||
          log->manifest.index_retained != atomic_load(&log->retained)) &&
         wdb_manifest_copy(&log->manifest, &changed) == 0 &&
         wdb_catalog_store(log, &changed) != 0) {

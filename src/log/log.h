@@ -76,6 +76,9 @@ void wdb_log_options_init(struct wdb_log_options *options);
  * unsealed segments' entries (frames, chain, payloads), cut what is torn above
  * the highest durable mark, sync what was accepted. Afterwards the caller
  * replays (wdb_log_scan) and appends.
+ * A directory that belongs to a cluster opens with manual_commit only, or
+ * read_only, which implies it there (EMISMATCH). What `committed` begins with is
+ * the highest mark that a frame, or the manifest, holds.
  * ELOCKED (message names the pid), ECORRUPT (message names file and offset),
  * EVERSION, ENOTFOUND (no database and not create), EIO, ENOSPACE, ENOMEM.
  * message_out: malloc'ed text for people or NULL; free() it. May be NULL.

@@ -125,6 +125,9 @@ int wdb_store_open(const struct wdb_store_options *options,
         unmake(store);
         return rc;
     }
+    if (options->log.read_only && wdb_log_is_cluster(store->log)) {
+        store->options.log.manual_commit = true; /* as the log does */
+    }
     rc = options->ordered ? wdb_ordered_new(&store->ordered) : 0;
     if (rc == 0) {
         rc = wdb_store_load(store, message_out);

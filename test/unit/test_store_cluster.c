@@ -220,3 +220,116 @@ TEST(store_revert_garbage)
         store_fixture_release(&f);
     }
 }
+
+/* --- opening -------------------------------------------------------------------
+ */
+
+/* A member's directory does not open as if it stood alone, and says why; whoever
+ * only reads sees what is committed. */
+TEST(cluster_directory_does_not_stand_alone)
+{
+    struct store_fixture f;
+    char *message = NULL;
+    struct wdb_store *store = NULL;
+    REQUIRE(open_fixture(&f, 3));
+    struct wdb_log *log = wdb_store_log(f.store);
+    store_fixture_run(&f, 40);
+    CHECK_EQ(wdb_log_sync(log), 0);
+    const uint64_t committed = wdb_log_index_last(log) / 2;
+    commit_up_to(&f, committed);
+    REQUIRE_EQ(wdb_log_set_base(log, true, wdb_slice("base", 4), 0), 0);
+    wdb_store_close(f.store);
+    f.store = NULL;
+    const uint64_t renames = sim_env_count(f.env, SIM_OP_RENAME);
+    const uint64_t writes = sim_env_count(f.env, SIM_OP_WRITE);
+    f.options.log.manual_commit = false;
+    CHECK_EQ(wdb_store_open(&f.options, &store, &message), WALKERDB_EMISMATCH);
+    REQUIRE(message != NULL);
+    CHECK(strstr(message, "cluster") != NULL);
+    CHECK(strstr(message, "-join") != NULL);
+    free(message);
+    CHECK_EQ(sim_env_count(f.env, SIM_OP_RENAME), renames);
+    CHECK_EQ(sim_env_count(f.env, SIM_OP_WRITE), writes);
+    f.options.log.read_only = true;
+    REQUIRE(store_fixture_open(&f));
+    CHECK_EQ(wdb_log_committed(wdb_store_log(f.store)), committed);
+    check_at(&f, committed);
+    f.options.log.read_only = false;
+    f.options.log.manual_commit = true;
+    REQUIRE(store_fixture_reopen(&f));
+    check_at(&f, committed);
+    CHECK(wdb_log_is_cluster(wdb_store_log(f.store)));
+    store_fixture_release(&f);
+}
+
+/* The highest commit index that anything in the log's file says. */
+static uint64_t proven(struct store_fixture *f)
+{
+    struct wdb_log *log = wdb_store_log(f->store);
+    uint64_t highest = 0;
+    for (uint64_t i = wdb_log_index_first(log); i <= wdb_log_appended(log);
+         i++) {
+        struct wdb_entry_header entry;
+        struct wdb_segment *segment;
+        const uint8_t *payload;
+        if (wdb_log_entry(log, i, &entry, &payload, &segment) != 0) {
+            CHECK(false);
+            break;
+        }
+        struct wdb_frame frame;
+        memcpy(&frame, payload - WDB_ENTRY_OVERHEAD, sizeof(frame));
+        highest =
+            frame.index_committed > highest ? frame.index_committed : highest;
+        wdb_segment_drop(segment);
+    }
+    struct wdb_manifest manifest = {0};
+    CHECK_EQ(wdb_manifest_load(sim_env_base(f->env), "/db", &manifest), 0);
+    if (manifest.index_committed > highest) {
+        highest = manifest.index_committed;
+    }
+    wdb_manifest_release(&manifest);
+    return highest;
+}
+
+/* What is not known to be committed is not applied at open, and can be
+ * afterwards, whatever it is: objects, databases, expiries. */
+TEST(open_applies_what_is_proven)
+{
+    uint64_t unproven = 0;
+    const uint64_t seeds = test_number("WDB_TEST_ROUNDS", 60);
+    for (uint64_t seed = 1; seed <= seeds && !test_has_failed(); seed++) {
+        struct store_fixture f;
+        REQUIRE(open_fixture(&f, seed));
+        f.model.has_objects = seed % 3 != 0;
+        f.model.has_databases = seed % 4 != 0;
+        for (int i = 0; i < 6 && !test_has_failed(); i++) {
+            struct wdb_log *log = wdb_store_log(f.store);
+            store_fixture_run(&f, 15);
+            const uint64_t committed = commit_some(&f);
+            store_fixture_run(&f, 3);
+            CHECK_EQ(wdb_log_sync(log), 0);
+            const uint64_t last = wdb_log_index_last(log);
+            if (below(&f, 2) == 0) {
+                REQUIRE(store_fixture_reopen(&f));
+                CHECK_EQ(wdb_log_committed(wdb_store_log(f.store)), committed);
+            } else {
+                const uint64_t expected = proven(&f);
+                CHECK(expected <= committed);
+                wdb_store_abandon(f.store);
+                f.store = NULL;
+                REQUIRE(store_fixture_open(&f));
+                CHECK_EQ(wdb_log_committed(wdb_store_log(f.store)), expected);
+            }
+            log = wdb_store_log(f.store);
+            const uint64_t known = wdb_log_committed(log);
+            CHECK_EQ(wdb_log_index_last(log), last);
+            check_at(&f, known);
+            step_some(&f);
+            check_at(&f, known);
+            unproven += last - known;
+            apply(&f, known + 1, last);
+        }
+        store_fixture_release(&f);
+    }
+    CHECK(unproven > 0);
+}
