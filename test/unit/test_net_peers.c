@@ -102,6 +102,9 @@ static void on_message(void *context, wdb_node_id from,
                        const struct wdb_message *message)
 {
     struct node *node = context;
+    if (message->kind == WDB_MESSAGE_PIECE && message->piece.offset == 0) {
+        usleep(300000); /* so that the sender has to wait */
+    }
     lock(node);
     node->messages++;
     node->from = from;
@@ -396,7 +399,7 @@ TEST(bulk_and_backpressure)
     wdb_peer_net_stats(a.net, &stats);
     CHECK(stats.dropped > 1);
     CHECK_EQ(stats.messages_out, count + 20);
-    CHECK_EQ(stats.bytes_out, stats.bytes_out);
+    CHECK(stats.bytes_out > b.piece_bytes);
     close_node(&a);
     close_node(&b);
 }
@@ -426,7 +429,7 @@ TEST(reconnects)
         }
     }
     WAIT(&a, a.connects == 4);
-    CHECK(log_has(&a, "can't reach node n2") || log_has(&a, "broke"));
+    WAIT(&a, log_has(&a, "broke"));
     close_node(&a);
     close_node(&b);
 }
