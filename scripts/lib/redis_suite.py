@@ -266,6 +266,8 @@ def main():
                         help="only record the commands of the tests")
     parser.add_argument("--program", default=None, help="the server to test")
     parser.add_argument("--server-args", default="", help="its arguments")
+    parser.add_argument("--cluster", choices=("leader", "follower"),
+                        help="three nodes; the tests talk to this one")
     parser.add_argument("--show-excluded", action="store_true")
     options = parser.parse_args()
     # So that the servers are stopped.
@@ -277,6 +279,9 @@ def main():
     suite.record(files)
     if options.record:
         return 0
+    if options.cluster:
+        options.program = os.path.join(ROOT, "scripts", "lib", "cluster_as_server.py")
+        options.server_args += " --role " + options.cluster
     args = shlex.split(options.server_args) + suite.args
     with Server(*args, program=options.program) as server:
         listed, _ = listed_commands(server)
