@@ -5,12 +5,20 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "cmd/cluster.h"
+#include "cmd/context.h"
 #include "proxy/acceptor_internal.h"
 #include "walkerdb.h"
 
 #define SLOTS_MAX ((uint32_t)1 << 16)
 
 /* --- the hub -------------------------------------------------------------------- */
+
+static uint64_t era_of(const struct wdb_acceptor_hub *hub)
+{
+    const struct wdb_cluster *cluster = hub->options.context->cluster;
+    return cluster == NULL ? 0 : wdb_raft_gate_era(cluster->gate);
+}
 
 int wdb_acceptor_hub_new(const struct wdb_acceptor_hub_options *options,
                          struct wdb_acceptor_hub **out)
@@ -25,6 +33,7 @@ int wdb_acceptor_hub_new(const struct wdb_acceptor_hub_options *options,
     wdb_list_init(&hub->ready);
     wdb_list_init(&hub->stalled);
     wdb_list_init(&hub->orphans);
+    hub->era = era_of(hub);
     *out = hub;
     return 0;
 }
@@ -53,6 +62,19 @@ void wdb_acceptor_hub_free(struct wdb_acceptor_hub *hub)
     free_orphans(hub);
     wdb_assert(wdb_list_empty(&hub->orphans) && wdb_list_empty(&hub->channels));
     free(hub);
+}
+
+void wdb_acceptor_hub_begin(struct wdb_acceptor_hub *hub)
+{
+    const uint64_t era = era_of(hub);
+    if (WDB_LIKELY(era == hub->era)) {
+        return;
+    }
+    hub->era = era;
+    WDB_LIST_FOREACH(node, &hub->channels)
+    {
+        wdb_channel_refuse(WDB_LIST_ENTRY(node, struct wdb_channel, node));
+    }
 }
 
 bool wdb_acceptor_hub_send(struct wdb_acceptor_hub *hub, struct wdb_gate gate)

@@ -46,6 +46,13 @@ WDB_MUST_CHECK int wdb_acceptor_hub_new(
     struct wdb_acceptor_hub **out);
 /* All acceptors must be gone, and no job off the loop under way. */
 void wdb_acceptor_hub_free(struct wdb_acceptor_hub *hub);
+/*
+ * Once for each turn, before anything is executed. If the node has lost office
+ * since the last one, all channels end: what they had not executed then is
+ * refused, even if the node leads again. So nothing that a follower has given up
+ * is done much later.
+ */
+void wdb_acceptor_hub_begin(struct wdb_acceptor_hub *hub);
 /* Put what the gate lets pass into the outputs of the acceptors; once for each
  * turn, behind wdb_log_flush. True: something waits at the gate. */
 bool wdb_acceptor_hub_send(struct wdb_acceptor_hub *hub, struct wdb_gate gate);

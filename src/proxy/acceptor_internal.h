@@ -54,6 +54,7 @@ struct wdb_acceptor_hub {
     struct wdb_list ready;   /* channels with something to look at */
     struct wdb_list stalled; /* their connection's output is full */
     struct wdb_list orphans; /* channels whose session a job still has */
+    uint64_t era;            /* of the node, as of this turn */
     struct wdb_acceptor_stats stats;
 };
 
@@ -74,6 +75,8 @@ WDB_MUST_CHECK int wdb_channel_feed(struct wdb_channel *channel,
 /* The client has taken so many bytes. ECORRUPT: more than it was sent. */
 WDB_MUST_CHECK int wdb_channel_widen(struct wdb_channel *channel,
                                      uint64_t size);
+/* Nothing more is executed; it ends behind its last reply. */
+void wdb_channel_refuse(struct wdb_channel *channel);
 /* Have a look at it in this turn. */
 void wdb_channel_mark(struct wdb_channel *channel);
 /* Cut what the gate lets pass into frames. The channel may be gone afterwards.

@@ -201,13 +201,19 @@ int wdb_channel_feed(struct wdb_channel *channel,
 
 /* --- what the executor tells ------------------------------------------------------------ */
 
+void wdb_channel_refuse(struct wdb_channel *channel)
+{
+    channel->refused = true;
+    channel->session->flags |= WDB_SESSION_CLOSING;
+    wdb_channel_mark(channel);
+}
+
 void wdb_acceptor_executed(struct wdb_session *session,
                            enum wdb_channel_outcome outcome)
 {
     struct wdb_channel *channel = session->owner;
     if (outcome == WDB_CHANNEL_REFUSED) {
-        channel->refused = true;
-        session->flags |= WDB_SESSION_CLOSING; /* nothing behind it is done */
+        wdb_channel_refuse(channel);
         return;
     }
     /* More requests than were announced, or no memory: no reply could be told

@@ -323,10 +323,11 @@ static int take_refusal(struct wdb_upstream *upstream,
     if (frame->sequence != route->answered + 1 || route->part_came) {
         return WALKERDB_ECORRUPT;
     }
-    route->proxy->stats.refused++;
+    const bool was_asked = route->sent_count > 0;
+    route->proxy->stats.refused += was_asked;
     wdb_upstream_detach(upstream, route, false);
     wdb_proxy_route_lost(route, 0);
-    if (upstream->phase == WDB_UPSTREAM_UP) {
+    if (was_asked && upstream->phase == WDB_UPSTREAM_UP) {
         wdb_proxy_route_delay(route); /* the same leader would be asked again */
     }
     return 0;

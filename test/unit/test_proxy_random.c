@@ -167,6 +167,7 @@ static void judge(struct client *client, const struct expected *expected,
     CHECK(bytes.size > (size_t)length &&
           memcmp(bytes.data, text, (size_t)length) == 0);
     client->verdict[expected->number] = writes ? APPLIED : NOT_DONE;
+    client->watched |= expected->kind == 'P';
     if (writes) {
         client->write_acknowledged = expected->number;
     } else if (expected->kind == 'R') {
@@ -328,7 +329,6 @@ static void issue(struct client *client)
     if (strchr("WES", kind) != NULL) {
         client->write_last = client->number;
     }
-    client->watched |= kind == 'P';
     const struct wdb_channel_state state = {.protocol = 2,
                                             .database = client->number % 3,
                                             .address = "here"};
