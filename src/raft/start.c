@@ -368,6 +368,11 @@ static int append_first_change(struct wdb_log *log,
 static int store_base(struct wdb_log *log, const struct wdb_members *members,
                       const struct wdb_entry_header *change)
 {
+    if (change->index == 1) {
+        /* A new log: all of it is there. (libraft takes a base at 1 for the
+         * entry itself, and would never send it to anybody.) */
+        return wdb_log_set_base(log, true, wdb_slice(NULL, 0), 1);
+    }
     struct wdb_buffer bytes;
     struct wdb_raft_base base = {
         .index = change->index,
