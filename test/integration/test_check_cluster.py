@@ -186,6 +186,25 @@ def test_configuration_damage():
         expect(copy, 1, "the configuration of entry 1 cannot be read")
 
 
+def test_another_cluster_begins():
+    """A cluster that was made anew out of one node is no damage."""
+    with Copy() as copy:
+        data = bytearray(copy.load(LOG))
+        at = 4512  # the frame of entry 4; the one behind it follows its chain
+        size, = struct.unpack_from("<Q", data, at + 72)
+        payload = bytearray(data[at + 96:at + 96 + size])
+        struct.pack_into("<Q", payload, 8, 7)
+        salt, = struct.unpack_from("<Q", data, at + 40)
+        struct.pack_into("<I", data, at + 84, wdbformat.crc32c(bytes(payload)))
+        data[at + 96:at + 96 + size] = payload
+        crc = wdbformat.crc32c(bytes(data[at + 8:at + 96]), wdbformat.fold(salt))
+        struct.pack_into("<I", data, at + 4, crc)
+        data[at + 96 + size:] = bytes(len(data) - at - 96 - size)
+        copy.store(LOG, data)
+        copy.change_identity(cluster_id=7)
+        expect(copy, 0, "with entry 4 begins another cluster: 0000000000000007", "clean")
+
+
 def test_files_of_a_member():
     """What a member has besides is no surprise; snapshots under way are told."""
     with Copy() as copy:

@@ -138,6 +138,7 @@ void check_cluster_close(struct check *check)
 static void check_succession(struct check *check,
                              const struct check_segment *segment,
                              const struct wdb_frame *frame,
+                             const struct wdb_entry_header *entry,
                              const struct wdb_members *members)
 {
     const struct wdb_members *before = &check->cluster.members;
@@ -145,10 +146,11 @@ static void check_succession(struct check *check,
         return;
     }
     if (members->cluster_id != before->cluster_id) {
-        check_problem(check, segment->name, frame->offset,
-                      "a configuration of another cluster (%016" PRIx64
-                      ", not %016" PRIx64 ")",
-                      members->cluster_id, before->cluster_id);
+        check_note(check, segment->name,
+                   "with entry %" PRIu64 " begins another cluster: %016" PRIx64
+                   " was made out of this node of %016" PRIx64,
+                   entry->index, members->cluster_id, before->cluster_id);
+        return;
     }
     for (uint32_t i = 0; i < before->removed_count; i++) {
         if (!wdb_members_is_removed(members, before->removed[i].id)) {
@@ -183,7 +185,7 @@ static int take_change(struct check *check, const struct check_segment *segment,
         dump_change(check, segment, frame, entry, &members);
     }
     if (entry->index > cluster->members_index) {
-        check_succession(check, segment, frame, &members);
+        check_succession(check, segment, frame, entry, &members);
         rc = wdb_members_copy(&members, &cluster->members);
         cluster->members_index = entry->index;
     }
