@@ -1,0 +1,519 @@
+/*
+ * test_proxy_ends.c - both ends of forwarding with real sessions and databases:
+ * clients of a follower, a leader (or two, one after the other) that executes,
+ * bytes carried over by hand.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/time.h"
+#include "lib/cmd_cluster.h"
+#include "proxy/acceptor.h"
+#include "proxy/forward.h"
+
+#define LEADERS 2
+
+/* A node that may lead: id 2 and 3. */
+struct leader {
+    struct cmd_world *world;
+    struct cmd_cluster *cluster;
+    struct cmd_client *client; /* one of its own */
+    struct wdb_executor *executor;
+    struct wdb_acceptor_hub *hub;
+    struct wdb_acceptor *acceptor;
+    struct wdb_upstream *upstream; /* at the follower; NULL: not connected */
+    bool is_up;
+};
+
+static struct cmd_world *world; /* of the follower */
+static struct cmd_cluster *cluster;
+static struct cmd_client *client, *other;
+static struct wdb_forwarder forwarder;
+static struct wdb_proxy *proxy;
+static struct leader leaders[LEADERS];
+static uint64_t now_ns;
+static bool cut; /* nothing comes through to the follower */
+
+/* --- the connection ------------------------------------------------------------- */
+
+static int link_connect(void *context, struct wdb_upstream *upstream,
+                        const struct wdb_proxy_target *target, void **link_out)
+{
+    struct leader *leader = &leaders[target->node - 2];
+    (void)context;
+    if (leader->upstream != NULL ||
+        wdb_acceptor_new(leader->hub, "10.0.0.1:8001", &leader->acceptor) !=
+            0) {
+        return -1;
+    }
+    leader->upstream = upstream;
+    leader->is_up = false;
+    *link_out = leader;
+    return 0;
+}
+
+static void link_close(void *context, void *link)
+{
+    struct leader *leader = link;
+    (void)context;
+    wdb_acceptor_free(leader->acceptor);
+    leader->upstream = NULL;
+}
+
+static void link_flush(void *context, void *link)
+{
+    (void)context;
+    (void)link;
+}
+
+static const struct wdb_proxy_transport transport = {
+    .connect = link_connect,
+    .close = link_close,
+    .flush = link_flush,
+};
+
+static void break_link(struct leader *leader)
+{
+    struct wdb_upstream *upstream = leader->upstream;
+    link_close(NULL, leader);
+    wdb_upstream_broken(upstream, now_ns);
+}
+
+/* Move what there is; in small pieces. */
+static void to_leader(struct leader *leader)
+{
+    struct wdb_output *output = wdb_upstream_output(leader->upstream);
+    struct iovec part;
+    while (wdb_output_peek(output, &part, 1, 50000) == 1) {
+        size_t room = 0;
+        uint8_t *to = wdb_acceptor_room(leader->acceptor, &room);
+        const size_t size = part.iov_len < room ? part.iov_len : room;
+        memcpy(to, part.iov_base, size);
+        wdb_upstream_handed(leader->upstream, size);
+        wdb_output_consume(output, size);
+        CHECK_EQ(wdb_acceptor_received(leader->acceptor, size), 0);
+    }
+}
+
+static void to_follower(struct leader *leader)
+{
+    struct wdb_output *output = wdb_acceptor_output(leader->acceptor);
+    struct iovec part;
+    while (!cut && wdb_output_peek(output, &part, 1, 50000) == 1) {
+        size_t room = 0;
+        uint8_t *to = wdb_upstream_room(leader->upstream, &room);
+        const size_t size = part.iov_len < room ? part.iov_len : room;
+        memcpy(to, part.iov_base, size);
+        wdb_output_consume(output, size);
+        CHECK_EQ(wdb_upstream_received(leader->upstream, size, now_ns), 0);
+    }
+    wdb_acceptor_sent(leader->acceptor);
+}
+
+static void look_at_clock(void)
+{
+    struct wdb_env *env = cmd_world_context(world)->env;
+    now_ns = env->ops->monotonic_ns(env);
+}
+
+/* A turn of everybody. */
+static void turn(void)
+{
+    cmd_world_advance_ms(world, 1);
+    look_at_clock();
+    (void)wdb_proxy_run(proxy, now_ns);
+    for (uint32_t i = 0; i < LEADERS; i++) {
+        struct leader *leader = &leaders[i];
+        if (leader->upstream != NULL && !leader->is_up) {
+            leader->is_up = true;
+            wdb_upstream_up(leader->upstream, now_ns);
+            (void)wdb_proxy_run(proxy, now_ns);
+        }
+        if (leader->upstream != NULL) {
+            to_leader(leader);
+        }
+        /* A client's turn is one of the executor, with its jobs. */
+        wdb_acceptor_hub_begin(leader->hub);
+        CHECK_REPLY(leader->client, "PING", "+PONG");
+        (void)wdb_acceptor_hub_send(leader->hub,
+                                    wdb_executor_gate(leader->executor));
+        if (leader->upstream != NULL) {
+            to_follower(leader);
+        }
+    }
+    wdb_proxy_check(proxy);
+}
+
+static void turns(uint32_t count)
+{
+    while (count-- > 0) {
+        turn();
+    }
+}
+
+/* --- the world ----------------------------------------------------------------------- */
+
+static void set_target(uint64_t node)
+{
+    const struct wdb_proxy_target target = {.node = node};
+    cmd_cluster_follow(cluster, node);
+    wdb_proxy_set_target(proxy, &target, now_ns);
+}
+
+static struct cmd_world *make_world(struct cmd_cluster **cluster_out)
+{
+    const struct cmd_world_options options = {.manual_commit = true};
+    struct cmd_world *made = cmd_world_new(test_tmpdir(), &options);
+    *cluster_out = cmd_cluster_new(made);
+    cmd_world_set(made, "read-consistency", "leader");
+    return made;
+}
+
+static void begin(void)
+{
+    cut = false;
+    world = make_world(&cluster);
+    look_at_clock();
+    wdb_forwarder_init(&forwarder);
+    cmd_world_context(world)->forward = &forwarder.hook;
+    client = cmd_client_new(world);
+    other = cmd_client_new(world);
+    const struct wdb_proxy_options options = {
+        .transport = &transport,
+        .hold_ns = UINT64_C(900) * WDB_NS_PER_MS,
+        .drain_ns = UINT64_C(250) * WDB_NS_PER_MS};
+    REQUIRE_EQ(wdb_proxy_new(&options, &proxy), 0);
+    REQUIRE_EQ(wdb_forwarder_add(&forwarder,
+                                 cmd_client_session(client)->executor, proxy),
+               0);
+    for (uint32_t i = 0; i < LEADERS; i++) {
+        struct leader *leader = &leaders[i];
+        *leader = (struct leader){0};
+        leader->world = make_world(&leader->cluster);
+        struct wdb_context *context = cmd_world_context(leader->world);
+        context->forward = &forwarder.hook;
+        leader->client = cmd_client_new(leader->world);
+        leader->executor = cmd_client_session(leader->client)->executor;
+        const struct wdb_acceptor_hub_options hub_options = {
+            .context = context, .executor = leader->executor};
+        REQUIRE_EQ(wdb_acceptor_hub_new(&hub_options, &leader->hub), 0);
+    }
+    set_target(2);
+    turns(2);
+}
+
+static void end(void)
+{
+    cmd_client_free(other);
+    cmd_client_free(client);
+    wdb_proxy_free(proxy);
+    for (uint32_t i = 0; i < LEADERS; i++) {
+        wdb_acceptor_hub_free(leaders[i].hub);
+        cmd_client_free(leaders[i].client);
+        cmd_cluster_free(leaders[i].cluster);
+        cmd_world_free(leaders[i].world);
+    }
+    cmd_cluster_free(cluster);
+    cmd_world_free(world);
+}
+
+static void commit(uint32_t i)
+{
+    cmd_cluster_commit(leaders[i].cluster);
+    turns(2);
+}
+
+/* Send, let it be executed and committed by the first leader; the replies. */
+static const char *ask(struct cmd_client *of, const char *line)
+{
+    static char text[1024];
+    size_t size = 0;
+    text[0] = '\0';
+    for (uint32_t i = 0; i < 6; i++) {
+        const char *more = cmd_send(of, i == 0 ? line : "");
+        if (more[0] != '\0') {
+            size += (size_t)snprintf(text + size, sizeof(text) - size, "%s%s",
+                                     size == 0 ? "" : " | ", more);
+        }
+        turns(2);
+        commit(0);
+    }
+    return text;
+}
+
+#define CHECK_ASK(client, line, reply)                                         \
+    test_check_str(ask((client), (line)), (reply), __FILE__, __LINE__, (line))
+
+/* --- tests ------------------------------------------------------------------------------ */
+
+/* Replies come when the leader's gate lets them pass, in order, each to its own
+ * client; what is local waits for what was forwarded before. */
+TEST(forwards_in_order)
+{
+    begin();
+    CHECK_REPLY(client, "SET a 1 ; GET a ; PING ; GET b ; ECHO x", "");
+    CHECK_REPLY(other, "SET b 2 ; GET b", "");
+    turns(3);
+    CHECK_REPLY(client, "", "");
+    commit(0);
+    CHECK_REPLY(other, "", "+OK | $1 2");
+    CHECK_REPLY(client, "", "+OK | $1 1 | +PONG");
+    CHECK_ASK(client, "", "$1 2 | $1 x");
+    CHECK_REPLY(leaders[0].client, "GET a", "$1 1");
+    end();
+}
+
+/* The session's database, protocol and name are those of its channel. */
+TEST(mirrors_state)
+{
+    begin();
+    CHECK_ASK(client, "SELECT 3 ; SET a 3", "+OK | +OK");
+    CHECK_ASK(client, "SELECT 0 ; GET a", "+OK | $-1");
+    CHECK_REPLY(leaders[0].client, "SELECT 3 ; GET a", "+OK | $1 3");
+    CHECK_ASK(other, "GET none", "$-1");
+    (void)cmd_send(other, "HELLO 3");
+    CHECK_ASK(other, "GET none", "_");
+    (void)cmd_send(other, "CLIENT SETNAME somebody");
+    (void)ask(other, "SELECT 9 ; GET none");
+    const char *list = cmd_send(leaders[0].client, "CLIENT LIST");
+    CHECK(strstr(list, "name=somebody") != NULL);
+    CHECK(strstr(list, "addr=127.0.0.1:1 laddr=10.0.0.1:8001") != NULL);
+    CHECK(strstr(list, "db=9") != NULL);
+    end();
+}
+
+/* Queued here, executed there as one. */
+TEST(transactions)
+{
+    begin();
+    CHECK_REPLY(client, "MULTI ; SET a 1 ; GET a", "+OK | +QUEUED | +QUEUED");
+    CHECK_ASK(client, "EXEC", "*2 +OK $1 1");
+    CHECK_REPLY(client, "MULTI ; GET a", "+OK | +QUEUED");
+    CHECK_ASK(client, "EXEC ; GET a ; INCR a", "*1 $1 1 | $1 1 | :2");
+    /* Errors inside, and before. */
+    CHECK_REPLY(client, "MULTI ; SET s x ; INCR s", "+OK | +QUEUED | +QUEUED");
+    CHECK_ASK(client, "EXEC",
+              "*2 +OK -ERR value is not an integer or out of range");
+    CHECK(strstr(cmd_send(client, "MULTI ; SET s ; GET s"), "wrong number") !=
+          NULL);
+    CHECK_ASK(client, "EXEC",
+              "-EXECABORT Transaction discarded because of previous errors.");
+    CHECK_ASK(client, "GET s", "$1 x");
+    end();
+}
+
+/* Watched keys are watched at the leader. */
+TEST(watches)
+{
+    begin();
+    CHECK_ASK(client, "WATCH k", "+OK");
+    CHECK_REPLY(client, "MULTI ; SET k 1", "+OK | +QUEUED");
+    CHECK_ASK(client, "EXEC", "*1 +OK");
+    CHECK_ASK(client, "WATCH k", "+OK");
+    CHECK_ASK(other, "SET k 2", "+OK");
+    CHECK_REPLY(client, "MULTI ; SET k 3", "+OK | +QUEUED");
+    CHECK_ASK(client, "EXEC", "*-1");
+    CHECK_ASK(client, "GET k", "$1 2");
+    /* Given up here, forgotten there. */
+    CHECK_ASK(client, "WATCH k", "+OK");
+    CHECK_REPLY(client, "UNWATCH", "+OK");
+    CHECK_ASK(other, "SET k 4", "+OK");
+    CHECK_REPLY(client, "MULTI ; SET k 5", "+OK | +QUEUED");
+    CHECK_ASK(client, "EXEC", "*1 +OK");
+    CHECK_ASK(client, "WATCH k", "+OK");
+    CHECK_REPLY(client, "MULTI ; SET k 6 ; DISCARD", "+OK | +QUEUED | +OK");
+    CHECK_ASK(other, "SET k 7", "+OK");
+    CHECK_REPLY(client, "MULTI ; GET k", "+OK | +QUEUED");
+    CHECK_ASK(client, "EXEC", "*1 $1 7");
+    end();
+}
+
+/* With the connection, watches are lost: EXEC does nothing, once. */
+TEST(watches_are_lost)
+{
+    begin();
+    CHECK_ASK(client, "WATCH k", "+OK");
+    break_link(&leaders[0]);
+    CHECK_REPLY(client, "MULTI ; SET k 1", "+OK | +QUEUED");
+    CHECK_ASK(client, "EXEC", "*-1");
+    CHECK_ASK(client, "GET k", "$-1");
+    CHECK_REPLY(client, "MULTI ; SET k 1", "+OK | +QUEUED");
+    CHECK_ASK(client, "EXEC", "*1 +OK");
+    (void)cmd_send(client, "HELLO 3");
+    CHECK_ASK(client, "WATCH k", "+OK");
+    break_link(&leaders[0]);
+    CHECK_REPLY(client, "MULTI ; SET k 2", "+OK | +QUEUED");
+    CHECK_ASK(client, "EXEC", "_");
+    end();
+}
+
+/* The connection breaks: a write that was sent is unknown, a read is tried
+ * again, what was never sent is done once. */
+TEST(connection_breaks)
+{
+    begin();
+    CHECK_REPLY(client, "SET a 1", "");
+    turns(2); /* executed, not committed */
+    CHECK_REPLY(client, "GET a", "");
+    break_link(&leaders[0]);
+    CHECK(strncmp(cmd_send(client, ""), "-UNKNOWN", 8) == 0);
+    turns(2);
+    commit(0);
+    CHECK_REPLY(client, "", "$1 1");
+    /* A read behind which a write was sent. */
+    CHECK_REPLY(client, "GET a ; INCR a ; GET a", "");
+    cut = true;
+    turns(3);
+    break_link(&leaders[0]);
+    cut = false;
+    const char *replies = ask(client, "");
+    CHECK(strncmp(replies, "-TRYAGAIN", 9) == 0);
+    CHECK(strstr(replies, " | -UNKNOWN") != NULL);
+    CHECK(strstr(replies, " | $1 2") != NULL);
+    end();
+}
+
+/* The leader loses office: executed writes are unknown, and undone here; what it
+ * had not executed goes to the next one. */
+TEST(leader_changes)
+{
+    begin();
+    CHECK_ASK(client, "SET a 1", "+OK");
+    CHECK_REPLY(client, "SET a 2", "");
+    turns(2);
+    cmd_cluster_lose(leaders[0].cluster);
+    CHECK_REPLY(other, "SET b 1", "");
+    turns(2);
+    CHECK(strncmp(cmd_send(client, ""), "-UNKNOWN", 8) == 0);
+    CHECK_REPLY(other, "GET b", ""); /* refused so far */
+    turns(3);
+    set_target(3);
+    turns(4);
+    commit(1);
+    CHECK_REPLY(other, "", "+OK | $1 1");
+    CHECK_REPLY(leaders[1].client, "GET b", "$1 1");
+    cmd_cluster_serve(leaders[0].cluster);
+    CHECK_REPLY(leaders[0].client, "GET b", "$-1");
+    CHECK_REPLY(leaders[0].client, "GET a", "$1 1");
+    end();
+}
+
+/* Who refuses and leads again executes what is asked again, in order. */
+TEST(refused_for_a_while)
+{
+    begin();
+    CHECK_ASK(client, "SET a 1", "+OK");
+    cmd_cluster_lose(leaders[0].cluster);
+    CHECK_REPLY(client, "APPEND a 2 ; APPEND a 3 ; GET a", "");
+    turns(20);
+    CHECK_REPLY(client, "", "");
+    cmd_cluster_serve(leaders[0].cluster);
+    turns(60);
+    commit(0);
+    CHECK_REPLY(client, "", ":2 | :3 | $3 123");
+    CHECK(wdb_proxy_stats(proxy)->refused > 0);
+    end();
+}
+
+/* Nobody leads for long: nothing was done. */
+TEST(nobody_leads)
+{
+    begin();
+    cmd_cluster_lose(leaders[0].cluster);
+    CHECK_REPLY(client, "SET a 1 ; SET a 2", "");
+    turns(500);
+    CHECK_REPLY(client, "", "");
+    turns(450);
+    const char *replies = cmd_send(client, "");
+    CHECK(strncmp(replies, "-CLUSTERDOWN", 12) == 0);
+    CHECK(strstr(replies, "| -CLUSTERDOWN") != NULL);
+    cmd_cluster_serve(leaders[0].cluster);
+    CHECK_ASK(client, "GET a", "$-1");
+    end();
+}
+
+static struct wdb_slice big_value(char fill, size_t size)
+{
+    char *value = malloc(size);
+    if (value == NULL) {
+        abort();
+    }
+    memset(value, fill, size);
+    return wdb_slice(value, size);
+}
+
+/* Values larger than a frame, and than the window, both ways. */
+TEST(big_values)
+{
+    begin();
+    const struct wdb_slice value = big_value('v', (size_t)5 << 20);
+    const struct wdb_slice set[] = {wdb_slice_str("SET"), wdb_slice_str("big"),
+                                    value};
+    (void)cmd_send_slices(client, 3, set);
+    CHECK_REPLY(other, "SET small 1", "");
+    turns(4);
+    commit(0);
+    CHECK_REPLY(other, "", "+OK"); /* it did not wait for the big one */
+    turns(40);
+    commit(0);
+    CHECK_REPLY(client, "", "+OK");
+    CHECK_REPLY(client, "STRLEN big ; GET big ; GET small", "");
+    size_t size = 0;
+    for (uint32_t i = 0; i < 200 && size < value.size; i++) {
+        turn();
+        (void)cmd_send(client, "");
+        const struct wdb_slice bytes = cmd_reply_bytes(client);
+        for (size_t k = 0; k < bytes.size; k++) {
+            size += bytes.data[k] == 'v';
+        }
+    }
+    CHECK_EQ(size, value.size);
+    turns(3);
+    CHECK_REPLY(client, "PING", "+PONG");
+    /* It does not read: the leader keeps the rest. */
+    CHECK_REPLY(client, "GET big", "");
+    turns(60);
+    CHECK(cmd_client_session(client)->output.size <= WDB_CHANNEL_WINDOW);
+    free((void *)(uintptr_t)value.data);
+    end();
+}
+
+/* A client that goes takes its channel along, whatever it has under way. */
+TEST(client_goes)
+{
+    begin();
+    struct cmd_client *third = cmd_client_new(world);
+    CHECK_REPLY(third, "SET a 1 ; GET a ; SET b 2", "");
+    turns(2);
+    CHECK_EQ(wdb_acceptor_channel_count(leaders[0].acceptor), 1);
+    cmd_client_free(third);
+    turns(2);
+    CHECK_EQ(wdb_acceptor_channel_count(leaders[0].acceptor), 0);
+    commit(0);
+    CHECK_ASK(client, "GET b", "$1 2");
+    end();
+}
+
+/* Somebody kills the client at the leader: its connection ends. */
+TEST(killed_at_the_leader)
+{
+    begin();
+    CHECK_ASK(client, "SET a 1", "+OK");
+    CHECK_REPLY(leaders[0].client, "CLIENT KILL ADDR 127.0.0.1:1 SKIPME yes",
+                ":1");
+    wdb_acceptor_hub_close_killed(leaders[0].hub);
+    turns(2);
+    CHECK((cmd_client_session(client)->flags & WDB_SESSION_CLOSING) != 0);
+    end();
+}
+
+/* No reply where none is wanted. */
+TEST(silent_requests)
+{
+    begin();
+    CHECK_REPLY(client, "CLIENT REPLY OFF", "");
+    CHECK_ASK(client, "SET a 1 ; SET b 2", "");
+    CHECK_REPLY(client, "CLIENT REPLY ON", "+OK");
+    CHECK_ASK(client, "CLIENT REPLY SKIP ; INCR a ; MGET a b", "*2 $1 2 $1 2");
+    end();
+}
