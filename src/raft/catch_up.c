@@ -220,7 +220,7 @@ static uint64_t source_turn(struct wdb_raft *raft, struct wdb_raft_peer *peer)
         wdb_raft_catch_up_stop_peer(raft, peer);
         return UINT64_MAX;
     }
-    if (now - wdb_transfer_source_heard_ns(peer->source) > SILENCE_NS_MAX ||
+    if (now > wdb_transfer_source_heard_ns(peer->source) + SILENCE_NS_MAX ||
         raft->bytes_committed - peer->pinned_bytes >
             PIN_LAG_MAX_OF_RETAINED * raft->options.retained_size) {
         wdb_raft_say(raft, WDB_LOG_WARNING,
