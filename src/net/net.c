@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/assert.h"
+#include "cmd/cluster.h"
 #include "net/listener.h"
 #include "net/net_internal.h"
 
@@ -170,10 +172,43 @@ void wdb_net_wake_all(struct wdb_net *net)
     }
 }
 
+/* Everybody looks for the leader when it is another one. */
+static bool wake_for_leader(struct wdb_net *net)
+{
+    const struct wdb_cluster *cluster = net->context->cluster;
+    if (cluster == NULL || net->options.part == NULL) {
+        return false;
+    }
+    const uint64_t version = atomic_load(&cluster->gate->leader_version);
+    if (WDB_LIKELY(atomic_load(&net->leader_version) == version)) {
+        return false;
+    }
+    atomic_store(&net->leader_version, version);
+    wdb_net_wake_all(net);
+    return true;
+}
+
+int wdb_net_call(struct wdb_net *net, uint32_t worker,
+                 void (*fn)(void *part, void *arg), void *arg)
+{
+    wdb_assert(worker < net->worker_count);
+    struct wdb_mail *mail = wdb_mail_new(WDB_MAIL_CALL, NULL, 0);
+    if (mail == NULL) {
+        return WALKERDB_ENOMEM;
+    }
+    mail->fn = fn;
+    mail->arg = arg;
+    wdb_worker_post(net->workers[worker], mail);
+    return 0;
+}
+
 void wdb_net_wake_gated(struct wdb_net *net)
 {
     /* The watermark was stored before; see send_all for the other half. */
     atomic_thread_fence(memory_order_seq_cst);
+    if (wake_for_leader(net)) {
+        return;
+    }
     for (uint32_t i = 0; i < net->worker_count; i++) {
         if (atomic_load(&net->workers[i]->has_gated) &&
             atomic_exchange(&net->workers[i]->has_gated, false)) {

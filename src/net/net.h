@@ -18,8 +18,42 @@
 #include <uv.h>
 
 #include "cmd/context.h"
+#include "cmd/session.h"
 
 struct wdb_net;
+
+/* A worker as its part sees it. */
+struct wdb_net_worker {
+    uint32_t number; /* from 0 */
+    uv_loop_t *loop;
+    struct wdb_executor *executor;
+    struct wdb_output_cache *cache;
+};
+
+/*
+ * What a layer above adds to each worker: something that takes part in its
+ * turns. All but attach and detach are called on the worker's thread.
+ */
+struct wdb_net_part_ops {
+    /* Before the thread is started. ENOMEM, EIO. */
+    int (*attach)(void *context, const struct wdb_net_worker *worker,
+                  void **part_out);
+    /* A turn: begin, requests are executed, run, replies are sent. */
+    void (*begin)(void *part);
+    void (*run)(void *part);
+    /* There is something for `send`. */
+    bool (*wants_to_send)(void *part);
+    /* Send what the gate lets pass; true: something waits at the gate. */
+    bool (*send)(void *part, struct wdb_gate gate);
+    /* Another turn is due now. */
+    bool (*is_due)(void *part);
+    /* Sessions of it may have been asked to be closed (session->kill). */
+    void (*close_killed)(void *part);
+    /* The end: close all handles; no session and no job is left. Maybe twice. */
+    void (*stop)(void *part);
+    /* The loop has ended; free. */
+    void (*detach)(void *part);
+};
 
 struct wdb_net_options {
     struct wdb_context *context;
@@ -28,6 +62,8 @@ struct wdb_net_options {
     /* Called on some worker's thread: SHUTDOWN was asked for. */
     void (*on_shutdown)(void *owner, bool save);
     void *owner;
+    const struct wdb_net_part_ops *part; /* NULL: none */
+    void *part_context;
 };
 
 /* Make the workers (not running yet) and set context->hooks. ENOMEM, EIO. */
@@ -52,6 +88,10 @@ void wdb_net_free(struct wdb_net *net);
  * leader or the era is another one. Workers that have replies waiting at the
  * gate, or requests waiting for a leader, look at them. Any thread. */
 void wdb_net_wake_gated(struct wdb_net *net);
+/* Call fn(part, arg) on a worker's thread, with its part; by wdb_net_free at the
+ * latest. Any thread. ENOMEM: never. */
+WDB_MUST_CHECK int wdb_net_call(struct wdb_net *net, uint32_t worker,
+                                void (*fn)(void *part, void *arg), void *arg);
 /* All workers have a turn. Any thread. */
 void wdb_net_wake_all(struct wdb_net *net);
 /* Number of workers by the setting io-threads: 0 = the cores, at most 8. */

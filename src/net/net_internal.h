@@ -46,6 +46,7 @@ struct wdb_connection {
 enum wdb_mail_kind {
     WDB_MAIL_SOCKET,  /* a new connection: fd, is_unix */
     WDB_MAIL_MONITOR, /* a line for monitors, behind index */
+    WDB_MAIL_CALL,    /* fn(part, arg) */
 };
 
 /* How far a worker is to go; the main thread says so, in this order. */
@@ -61,6 +62,8 @@ struct wdb_mail {
     int fd;
     bool is_unix;
     uint64_t index;
+    void (*fn)(void *part, void *arg);
+    void *arg;
     size_t size;
     char text[];
 };
@@ -81,6 +84,7 @@ struct wdb_worker {
     pthread_mutex_t mail_lock;
     struct wdb_mail *mail, **mail_end;
     struct wdb_output_cache cache;
+    void *part;    /* of net->options.part; NULL: none */
     uint32_t jobs; /* off the loop */
     uint32_t tick_count;
     _Atomic bool has_gated;    /* replies wait at the gate: wake on sync */
@@ -114,6 +118,7 @@ struct wdb_net {
     struct wdb_worker **workers;
     uint32_t worker_count;
     struct wdb_context_hooks hooks;
+    _Atomic uint64_t leader_version; /* as of the last wake-up */
 };
 
 /* worker.c */

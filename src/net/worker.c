@@ -48,6 +48,11 @@ void wdb_worker_post(struct wdb_worker *worker, struct wdb_mail *mail)
     wdb_worker_wake(worker);
 }
 
+static const struct wdb_net_part_ops *part_ops(const struct wdb_worker *worker)
+{
+    return worker->net->options.part;
+}
+
 /* Close whom CLIENT KILL asked to be closed. */
 static void close_killed(struct wdb_worker *worker)
 {
@@ -61,6 +66,9 @@ static void close_killed(struct wdb_worker *worker)
                                  memory_order_acquire)) {
             wdb_connection_close(connection);
         }
+    }
+    if (worker->part != NULL) {
+        part_ops(worker)->close_killed(worker->part);
     }
 }
 
@@ -92,7 +100,9 @@ static void read_mail(struct wdb_worker *worker)
     pthread_mutex_unlock(&worker->mail_lock);
     while (mail != NULL) {
         struct wdb_mail *next = mail->next;
-        if (mail->kind == WDB_MAIL_MONITOR) {
+        if (mail->kind == WDB_MAIL_CALL) {
+            mail->fn(worker->part, mail->arg);
+        } else if (mail->kind == WDB_MAIL_MONITOR) {
             show_monitors(worker, mail);
         } else if (worker->phase_reached == WDB_PHASE_SERVE) {
             wdb_connection_open(worker, mail->fd, mail->is_unix);
@@ -146,6 +156,9 @@ static void follow_phase(struct wdb_worker *worker)
     }
     if (worker->phase_reached == WDB_PHASE_END && worker->jobs == 0 &&
         wdb_list_empty(&worker->connections)) {
+        if (worker->part != NULL) {
+            part_ops(worker)->stop(worker->part);
+        }
         uv_stop(&worker->loop);
     }
 }
@@ -163,8 +176,9 @@ static void on_idle(uv_idle_t *idle)
     (void)idle; /* being active keeps the loop from sleeping */
 }
 
-/* Send to those on the list what the gate lets pass. */
-static void send_listed(struct wdb_worker *worker, struct wdb_gate gate)
+/* Send to those on the list what the gate lets pass; whether anything waits at
+ * the gate then. */
+static bool send_listed(struct wdb_worker *worker, struct wdb_gate gate)
 {
     struct wdb_list list;
     wdb_list_init(&list);
@@ -177,6 +191,9 @@ static void send_listed(struct wdb_worker *worker, struct wdb_gate gate)
         wdb_connection_send(
             WDB_LIST_ENTRY(list.next, struct wdb_connection, send_node), gate);
     }
+    const bool waits =
+        worker->part != NULL && part_ops(worker)->send(worker->part, gate);
+    return waits || !wdb_list_empty(&worker->sending);
 }
 
 static void send_all(struct wdb_worker *worker)
@@ -187,17 +204,17 @@ static void send_all(struct wdb_worker *worker)
         (void)!wdb_log_flush(wdb_db_log(worker->context->db));
     }
     struct wdb_gate gate = wdb_executor_gate(worker->executor);
-    send_listed(worker, gate);
+    bool waits = send_listed(worker, gate);
     /* What is on the list again waits at the gate. The gate may have moved
      * before has_gated was set, and then nobody wakes us: look again. */
-    while (!wdb_list_empty(&worker->sending)) {
+    while (waits) {
         atomic_store(&worker->has_gated, true);
         const struct wdb_gate now = wdb_executor_gate(worker->executor);
         if (now.index == gate.index && now.round == gate.round) {
             return;
         }
         gate = now;
-        send_listed(worker, gate);
+        waits = send_listed(worker, gate);
     }
 }
 
@@ -214,21 +231,41 @@ static bool is_awaited(struct wdb_worker *worker)
     return due;
 }
 
+/* Whether the part has something to send, after its half of the turn. */
+static bool run_part(struct wdb_worker *worker)
+{
+    if (worker->part == NULL || worker->phase_reached == WDB_PHASE_END) {
+        return false;
+    }
+    part_ops(worker)->run(worker->part);
+    return part_ops(worker)->wants_to_send(worker->part);
+}
+
+/* Another turn is due at once. */
+static bool is_due(const struct wdb_worker *worker)
+{
+    return wdb_executor_has_work(worker->executor) ||
+           (worker->part != NULL && part_ops(worker)->is_due(worker->part));
+}
+
 static void on_check(uv_check_t *check)
 {
     struct wdb_worker *worker = check->data;
     bool serves = worker->phase_reached == WDB_PHASE_SERVE;
     bool awaited = false;
+    if (worker->part != NULL && worker->phase_reached != WDB_PHASE_END) {
+        part_ops(worker)->begin(worker->part);
+    }
     if (WDB_LIKELY(serves)) {
         (void)wdb_executor_run(worker->executor);
         awaited = worker->context->cluster != NULL && is_awaited(worker);
     }
-    if (!wdb_list_empty(&worker->sending)) {
+    if (run_part(worker) || !wdb_list_empty(&worker->sending)) {
         send_all(worker);
     }
     if (WDB_UNLIKELY(worker->phase_wanted != WDB_PHASE_SERVE)) {
         follow_phase(worker);
-    } else if (wdb_executor_has_work(worker->executor) || awaited) {
+    } else if (awaited || is_due(worker)) {
         uv_idle_start(&worker->idle, on_idle);
     } else {
         uv_idle_stop(&worker->idle);
@@ -318,6 +355,30 @@ void wdb_worker_run_off_loop(void *context, struct wdb_executor *executor,
 
 /* --- life --------------------------------------------------------------------------- */
 
+static void init_handles(struct wdb_worker *worker)
+{
+    uv_async_init(&worker->loop, &worker->wake, on_wake);
+    uv_check_init(&worker->loop, &worker->check);
+    uv_idle_init(&worker->loop, &worker->idle);
+    uv_timer_init(&worker->loop, &worker->timer);
+    worker->wake.data = worker->check.data = worker->idle.data =
+        worker->timer.data = worker;
+}
+
+static int attach_part(struct wdb_worker *worker)
+{
+    const struct wdb_net_worker about = {
+        .number = worker->number,
+        .loop = &worker->loop,
+        .executor = worker->executor,
+        .cache = &worker->cache,
+    };
+    return part_ops(worker) == NULL
+               ? 0
+               : part_ops(worker)->attach(worker->net->options.part_context,
+                                          &about, &worker->part);
+}
+
 int wdb_worker_new(struct wdb_net *net, uint32_t number,
                    struct wdb_worker **out)
 {
@@ -345,16 +406,15 @@ int wdb_worker_new(struct wdb_net *net, uint32_t number,
         free(worker);
         return rc;
     }
-    uv_async_init(&worker->loop, &worker->wake, on_wake);
-    uv_check_init(&worker->loop, &worker->check);
-    uv_idle_init(&worker->loop, &worker->idle);
-    uv_timer_init(&worker->loop, &worker->timer);
-    worker->wake.data = worker->check.data = worker->idle.data =
-        worker->timer.data = worker;
+    init_handles(worker);
+    rc = attach_part(worker);
+    if (rc != 0) {
+        wdb_worker_free(worker);
+        return rc;
+    }
     *out = worker;
     return 0;
 }
-
 static void *run(void *context)
 {
     struct wdb_worker *worker = context;
@@ -393,8 +453,14 @@ void wdb_worker_free(struct wdb_worker *worker)
     uv_close((uv_handle_t *)&worker->check, NULL);
     uv_close((uv_handle_t *)&worker->idle, NULL);
     uv_close((uv_handle_t *)&worker->timer, NULL);
+    if (worker->part != NULL) {
+        part_ops(worker)->stop(worker->part);
+    }
     uv_run(&worker->loop, UV_RUN_DEFAULT);
     uv_loop_close(&worker->loop);
+    if (worker->part != NULL) {
+        part_ops(worker)->detach(worker->part);
+    }
     wdb_executor_free(worker->executor);
     wdb_output_cache_release(&worker->cache);
     pthread_mutex_destroy(&worker->mail_lock);
