@@ -44,6 +44,9 @@ void wdb_help_print(void)
         "\n"
         "  --config FILE         read this configuration\n"
         "  --check-config        only say whether the settings are good\n"
+        "  --check-peers HOST:RAFTPORT[,HOST:TCPPORT]...\n"
+        "                        only say whether these nodes can be reached,\n"
+        "                        and agree on cluster and clock; --json\n"
         "  --version, --help\n"
         "\n"
         "walkerdb(1) and walkerdb.conf(5) tell the rest.\n",

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "server/check_peers.h"
 #include "server/crash.h"
 #include "server/help.h"
 #include "server/process.h"
@@ -79,8 +80,13 @@ static int serve(struct wdb_server *server)
 static int run(struct wdb_server *server, int argc, char **argv)
 {
     enum wdb_config_action action = WDB_CONFIG_RUN;
+    struct wdb_check_peers check;
+    const char *trouble = NULL;
     char *message = NULL;
     int exit_code = 0;
+    if (wdb_check_peers_take(&argc, argv, &check, &trouble) != 0) {
+        return complain(trouble);
+    }
     if (wdb_env_posix_new(&server->env) != 0 ||
         wdb_config_new(server->env, &server->config) != 0) {
         return complain(NULL);
@@ -105,6 +111,9 @@ static int run(struct wdb_server *server, int argc, char **argv)
         return wdb_server_force(server, action == WDB_CONFIG_FORCE);
     case WDB_CONFIG_RUN:
         break;
+    }
+    if (check.is_wanted) {
+        return wdb_check_peers_run(&check, server->env, server->config);
     }
     return serve(server);
 }
