@@ -80,16 +80,16 @@ class Writer(threading.Thread):
                 if len(self.errors) < 100:
                     self.errors.append("%s at %s: %r" % (
                         self.name, self.addresses[self.at], error))
-                self.again(error)
+                self.again()
         if self.client:
             self.client.close()
 
-    def again(self, error):
-        broken = not isinstance(error, ValueError) or not self.moves
-        if self.client and broken:
+    def again(self):
+        """To the next node, or the same one where the writer stays."""
+        if self.client:
             self.client.close()
             self.client = None
-        if self.moves and broken:
+        if self.moves:
             self.at = (self.at + 1) % len(self.addresses)
         self.stopping.wait(0.005)
 
