@@ -193,6 +193,12 @@ static int open_identity(struct wdb_server_cluster *c, char **message_out)
         return say(message_out, code, "-raftdir %s: %s", c->raft_dir,
                    walkerdb_strerror(code));
     }
+    if (c->identity.repaired) {
+        wdb_logger_print(c->options.logger, WDB_LOG_WARNING,
+                         "%s/" WDB_IDENTITY_NAME ": one of its two copies was "
+                         "damaged, and was written anew from the other one",
+                         c->raft_dir);
+    }
     c->has_identity = true;
     c->self.id = c->identity.id;
     return 0;
