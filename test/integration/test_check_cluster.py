@@ -169,6 +169,23 @@ def test_base_damage():
         expect(copy, 1, "entry 2 is of term 1, the base says 2")
 
 
+def test_no_first_configuration():
+    """Without a base the log must begin with a configuration."""
+    with Copy() as copy:
+        data = bytearray(copy.load(LOG))
+        data[4096 + 88] = 2  # a barrier, without payload
+        struct.pack_into("<QII", data, 4096 + 72, 0, 0, 0)
+        salt, = struct.unpack_from("<Q", data, 4096 + 40)
+        struct.pack_into("<I", data, 4096 + 4,
+                         wdbformat.crc32c(bytes(data[4096 + 8:4096 + 96]),
+                                          wdbformat.fold(salt)))
+        copy.store(LOG, data)
+        text = "does not begin with a configuration"
+        check(text not in run(copy.dir)[1])
+        copy.change_base(index=0, term=0, members_index=0)
+        expect(copy, 1, text)
+
+
 def test_configuration_damage():
     """A configuration that is an entry with right checksums, but none."""
     with Copy() as copy:

@@ -203,6 +203,13 @@ int check_cluster_entry(struct check *check,
     if (segment->m.kind != WDB_SEGMENT_LOG) {
         return 0;
     }
+    if (entry->index == 1 && entry->type != WDB_ENTRY_CHANGE &&
+        check->has_manifest && check->manifest.cluster &&
+        cluster->base.index == 0) {
+        check_problem(check, segment->name, frame->offset,
+                      "the log of a member does not begin with a "
+                      "configuration");
+    }
     if (entry->term > cluster->term_last) {
         cluster->term_last = entry->term;
     }
