@@ -37,6 +37,8 @@ struct wdb_call {
     bool parked; /* the handler handed the session to a job: no reply yet */
     bool failed; /* an error was answered: nothing may be committed */
     /* In a cluster. */
+    bool stale;      /* it reads here although the leader is elsewhere ... */
+    uint64_t era;    /* ... in this era */
     bool confirm;    /* if it wrote nothing, its reply waits for a round */
     bool not_leader; /* the log refused it: nothing was done or answered */
     enum wdb_session_hold hold; /* why the dispatcher set it aside */

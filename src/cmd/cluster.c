@@ -3,6 +3,19 @@
 
 #include "cmd/context.h"
 
+bool wdb_cluster_is_shown(const struct wdb_context *context)
+{
+    return context->cluster != NULL &&
+           wdb_config_bool(context->config, WDB_CONFIG_CLUSTER_REDIRECT);
+}
+
+bool wdb_cluster_leads(const struct wdb_context *context)
+{
+    const struct wdb_cluster *cluster = context->cluster;
+    return cluster == NULL ||
+           atomic_load(&cluster->gate->leader) == cluster->gate->self;
+}
+
 uint32_t wdb_cluster_replicas(const struct wdb_context *context)
 {
     const struct wdb_cluster *cluster = context->cluster;

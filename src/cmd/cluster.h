@@ -35,6 +35,15 @@ struct wdb_cluster {
 struct wdb_call;
 /* False: the node is not in a cluster, which was answered in Redis's words. */
 bool wdb_call_needs_cluster(struct wdb_call *call);
+/*
+ * Is this a cluster for clients, too: redis_mode, cluster_enabled? Only with
+ * cluster-redirect. Without, every node serves everything by itself, as a single
+ * one would, with all its databases, and clients and tools that switch to a
+ * cluster mode by these fields would lose them. CLUSTER answers in either case.
+ */
+bool wdb_cluster_is_shown(const struct wdb_context *context);
+/* A single node, or the one that leads. */
+bool wdb_cluster_leads(const struct wdb_context *context);
 /* How many other voters are connected, on a leader: for
  * min-replicas-to-write. */
 uint32_t wdb_cluster_replicas(const struct wdb_context *context);

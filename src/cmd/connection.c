@@ -1,6 +1,7 @@
 /* connection.c - AUTH, HELLO, PING, ECHO, QUIT, RESET. */
 #include "base/number.h"
 #include "cmd/client.h"
+#include "cmd/cluster.h"
 #include "cmd/executor.h"
 #include "cmd/handlers.h"
 #include "cmd/version.h"
@@ -137,9 +138,12 @@ void wdb_cmd_hello(struct wdb_call *call)
     wdb_reply_bulk_str(reply, "id");
     wdb_reply_integer(reply, (int64_t)session->id);
     wdb_reply_bulk_str(reply, "mode");
-    wdb_reply_bulk_str(reply, "standalone");
+    wdb_reply_bulk_str(reply, wdb_cluster_is_shown(call->context)
+                                  ? "cluster"
+                                  : "standalone");
     wdb_reply_bulk_str(reply, "role");
-    wdb_reply_bulk_str(reply, "master");
+    wdb_reply_bulk_str(reply,
+                       wdb_cluster_leads(call->context) ? "master" : "replica");
     wdb_reply_bulk_str(reply, "modules");
     wdb_reply_array(reply, 0);
 }

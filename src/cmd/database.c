@@ -104,25 +104,6 @@ void wdb_cmd_dbsize(struct wdb_call *call)
                       (int64_t)wdb_db_size(txn->db, txn->database));
 }
 
-/* Nobody copies from this server: whatever the client would wait for, there
- * are no replicas that acknowledge. */
-void wdb_cmd_wait(struct wdb_call *call)
-{
-    int64_t replicas, timeout;
-    if (!wdb_call_int64(call, 1, &replicas)) {
-        return;
-    }
-    if (!wdb_parse_int64(call->argv[2], &timeout)) {
-        wdb_call_error(call, "ERR timeout is not an integer or out of range");
-        return;
-    }
-    if (timeout < 0) {
-        wdb_call_error(call, "ERR timeout is negative");
-        return;
-    }
-    wdb_reply_integer(call->reply, 0);
-}
-
 void wdb_cmd_object_help(struct wdb_call *call)
 {
     static const char *const lines[] = {

@@ -418,11 +418,22 @@ static enum wdb_dispatch_result dispatch_again(struct wdb_call *call,
     return WDB_DISPATCH_HELD;
 }
 
+/* Where the leader is elsewhere only what is committed is applied; the numbers
+ * of entries that were taken back may still be remembered. */
+static bool read_committed_only(const struct wdb_call *call)
+{
+    if (WDB_LIKELY(!call->stale)) {
+        return false;
+    }
+    const struct wdb_raft_gate *gate = call->context->cluster->gate;
+    return !wdb_raft_gate_serves(gate) && wdb_raft_gate_era(gate) == call->era;
+}
+
 /* What its reply has to wait for. */
 static void note_gate(struct wdb_call *call, bool wrote)
 {
     struct wdb_session *session = call->session;
-    if (session->depends < call->txn->depends) {
+    if (session->depends < call->txn->depends && !read_committed_only(call)) {
         session->depends = call->txn->depends;
     }
     if (WDB_UNLIKELY(wrote && call->context->cluster != NULL)) {

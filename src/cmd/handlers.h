@@ -97,6 +97,24 @@ void wdb_cmd_select(struct wdb_call *call);
 
 /* The cluster. */
 void wdb_cmd_asking(struct wdb_call *call);
+void wdb_cmd_cluster_countkeysinslot(struct wdb_call *call);
+void wdb_cmd_cluster_help(struct wdb_call *call);
+void wdb_cmd_cluster_info(struct wdb_call *call);
+void wdb_cmd_cluster_keyslot(struct wdb_call *call);
+void wdb_cmd_cluster_links(struct wdb_call *call);
+void wdb_cmd_cluster_myid(struct wdb_call *call);
+void wdb_cmd_cluster_nodes(struct wdb_call *call);
+void wdb_cmd_cluster_replicas(struct wdb_call *call);
+void wdb_cmd_cluster_shards(struct wdb_call *call);
+void wdb_cmd_cluster_slots(struct wdb_call *call);
+void wdb_cmd_failover(struct wdb_call *call);
+void wdb_cmd_join(struct wdb_call *call);
+void wdb_cmd_raft_address(struct wdb_call *call);
+void wdb_cmd_raft_help(struct wdb_call *call);
+void wdb_cmd_raft_nodes(struct wdb_call *call);
+void wdb_cmd_raft_remove(struct wdb_call *call);
+void wdb_cmd_raft_status(struct wdb_call *call);
+void wdb_cmd_raft_transfer(struct wdb_call *call);
 void wdb_cmd_readonly(struct wdb_call *call);
 void wdb_cmd_readwrite(struct wdb_call *call);
 

@@ -216,12 +216,25 @@ static enum wdb_route redirect(struct wdb_call *call, uint64_t version)
     return refuse(call, text);
 }
 
+/* Whoever may talk to us without a password gets no secret from a leader that
+ * may have one: it is not asked for. */
+static bool asks_for_secret(const struct wdb_call *call)
+{
+    return call->command->handler == wdb_cmd_join && call->argc > 5 &&
+           wdb_config_matches(call->context->config, WDB_CONFIG_REQUIREPASS,
+                              wdb_slice("", 0));
+}
+
 static enum wdb_route forward(struct wdb_call *call, enum need need)
 {
     struct wdb_session *session = call->session;
+    struct wdb_call plain = *call;
+    if (WDB_UNLIKELY(asks_for_secret(call))) {
+        plain.argc--;
+    }
     const struct wdb_forward *hook = call->context->forward;
     const struct wdb_forward_request request = {
-        .call = call,
+        .call = &plain,
         .level = level_of(call, true),
         .writes = need == NEED_WRITE || need == NEED_LEADER,
         .silent = (session->flags &
@@ -283,9 +296,12 @@ static enum wdb_route stale_here(struct wdb_call *call, uint64_t version)
     if (wdb_executor_is_loading(call->session->executor)) {
         return refuse(call, "LOADING walkerDb is loading a snapshot");
     }
-    if (wdb_raft_era_is_undoing(wdb_raft_gate_era(gate))) {
+    const uint64_t era = wdb_raft_gate_era(gate);
+    if (wdb_raft_era_is_undoing(era)) {
         return hold_for_leader(call, version);
     }
+    call->stale = true;
+    call->era = era;
     return WDB_ROUTE_HERE;
 }
 

@@ -1,4 +1,4 @@
-/* server.c - TIME, ROLE, LOLWUT, and MODULE and FUNCTION of a server that has
+/* server.c - TIME, LOLWUT, and MODULE and FUNCTION of a server that has
  * none. */
 #include "admin/process.h"
 #include "cmd/client.h"
@@ -11,15 +11,6 @@ void wdb_cmd_time(struct wdb_call *call)
     wdb_reply_array(call->reply, 2);
     wdb_reply_bulk_integer(call->reply, (int64_t)(now_us / 1000000));
     wdb_reply_bulk_integer(call->reply, (int64_t)(now_us % 1000000));
-}
-
-void wdb_cmd_role(struct wdb_call *call)
-{
-    const struct wdb_log *log = wdb_db_log(call->context->db);
-    wdb_reply_array(call->reply, 3);
-    wdb_reply_bulk_str(call->reply, "master");
-    wdb_reply_integer(call->reply, (int64_t)wdb_log_appended(log));
-    wdb_reply_array(call->reply, 0);
 }
 
 /* --- LOLWUT ------------------------------------------------------------------------ */

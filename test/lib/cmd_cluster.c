@@ -57,11 +57,17 @@ static int ask(void *context, const struct wdb_raft_request *request)
     struct cmd_cluster *cluster = context;
     cluster->request = *request;
     cluster->request_count++;
-    if (request->done != NULL) {
-        request->done(request->context, cluster->request_code,
-                      cluster->request_code == 0 ? "done" : "it was not done");
+    if (!cluster->is_slow) {
+        cmd_cluster_request_done(cluster);
     }
     return 0;
+}
+
+void cmd_cluster_request_done(struct cmd_cluster *cluster)
+{
+    const struct wdb_raft_request *request = &cluster->request;
+    request->done(request->context, cluster->request_code,
+                  cluster->request_code == 0 ? "done" : "it was not done");
 }
 
 static size_t secret(void *context, char *out, size_t size)

@@ -26,10 +26,10 @@ struct cmd_cluster {
     bool full;                       /* admit says EBUSY */
     uint32_t asked;                  /* rounds */
     uint32_t match;                  /* what count_match says */
-    bool matches_all;                /* only if everything is committed */
     struct wdb_raft_request request; /* the last one */
     uint32_t request_count;
     int request_code; /* it is done with */
+    bool is_slow;     /* it is done by cmd_cluster_request_done only */
 
     /* Forwarding. */
     struct wdb_forward forward;
@@ -42,6 +42,8 @@ struct cmd_cluster {
 
 struct cmd_cluster *cmd_cluster_new(struct cmd_world *world);
 void cmd_cluster_free(struct cmd_cluster *cluster);
+/* The last request is done. */
+void cmd_cluster_request_done(struct cmd_cluster *cluster);
 /* Everything written is committed. */
 void cmd_cluster_commit(struct cmd_cluster *cluster);
 /* The round that has begun, or would next, is done. */
