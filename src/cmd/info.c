@@ -29,6 +29,7 @@ static const struct section {
     {"cluster", "Cluster", true, wdb_info_cluster},
     {"keyspace", "Keyspace", true, wdb_info_keyspace},
     {"store", "Store", true, wdb_info_store},
+    {"raft", "Raft", true, wdb_info_raft},
 };
 static_assert(WDB_COUNT(sections) <= 32, "a bit for each");
 
@@ -167,6 +168,10 @@ void wdb_cmd_info(struct wdb_call *call)
     }
     wdb_info_init(info, call);
     for (size_t k = 0; k < WDB_COUNT(sections); k++) {
+        const bool alone = info->context->cluster == NULL;
+        if (alone && sections[k].write == wdb_info_raft) {
+            continue;
+        }
         if (bits >> k & 1) {
             wdb_info_line(info, "%s# %s", info->text.size > 0 ? "\r\n" : "",
                           sections[k].headline);

@@ -3,11 +3,12 @@
  *
  *   info.c         which sections, the frame around them, figures they share
  *   info_server.c  server, clients, memory, persistence
- *   info_stats.c   stats, replication, CPU, commands, errors, latencies
+ *   info_stats.c   stats, CPU, commands, errors, latencies
+ *   info_cluster.c replication, Raft, cluster
  *   info_store.c   store, keyspace
  *
  * Names and order are those of Redis 7.0, because tools parse them; what Redis
- * does not have comes behind, or in the section "Store". What cannot happen
+ * does not have comes behind, or in the sections "Raft" and "Store". What cannot happen
  * here is shown as it is in a Redis where it has not happened.
  */
 #ifndef WDB_CMD_INFO_H
@@ -57,6 +58,7 @@ void wdb_info_memory(struct wdb_info *info);
 void wdb_info_persistence(struct wdb_info *info);
 void wdb_info_stats(struct wdb_info *info);
 void wdb_info_replication(struct wdb_info *info);
+void wdb_info_raft(struct wdb_info *info);
 void wdb_info_cpu(struct wdb_info *info);
 void wdb_info_modules(struct wdb_info *info);
 void wdb_info_commandstats(struct wdb_info *info);

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "cmd/cluster.h"
 #include "cmd/info.h"
 #include "cmd/version.h"
 
@@ -32,7 +33,8 @@ void wdb_info_server(struct wdb_info *info)
     wdb_info_line(info, "redis_git_sha1:00000000");
     wdb_info_line(info, "redis_git_dirty:0");
     wdb_info_line(info, "redis_build_id:0000000000000000");
-    wdb_info_line(info, "redis_mode:standalone");
+    wdb_info_line(info, "redis_mode:%s",
+                  wdb_cluster_is_shown(context) ? "cluster" : "standalone");
     wdb_machine_name(text, sizeof(text));
     wdb_info_line(info, "os:%s", text);
     wdb_info_line(info, "arch_bits:%d", (int)(8 * sizeof(void *)));
@@ -240,7 +242,9 @@ static void log_and_merge(struct wdb_info *info)
 
 void wdb_info_persistence(struct wdb_info *info)
 {
-    wdb_info_line(info, "loading:0");
+    const struct wdb_cluster *cluster = info->context->cluster;
+    wdb_info_line(info, "loading:%d",
+                  cluster != NULL && atomic_load(&cluster->gate->is_loading));
     wdb_info_line(info, "async_loading:0");
     wdb_info_line(info, "current_cow_peak:0");
     wdb_info_line(info, "current_cow_size:0");

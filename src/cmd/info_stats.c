@@ -118,33 +118,17 @@ void wdb_info_stats(struct wdb_info *info)
     wdb_info_line(info, "acl_access_denied_auth:%" PRIu64,
                   sum(info, WDB_STATS_AUTH_FAILED));
     /* Ours. */
+    wdb_info_line(info, "requests_held:%" PRIu64, sum(info, WDB_STATS_HELD));
+    wdb_info_line(info, "requests_forwarded:%" PRIu64,
+                  sum(info, WDB_STATS_FORWARDED));
+    wdb_info_line(info, "replies_lost:%" PRIu64, sum(info, WDB_STATS_LOST));
     wdb_info_line(info, "client_timeout_disconnections:%" PRIu64,
                   sum(info, WDB_STATS_TIMEOUT_CLOSED));
     wdb_info_line(info, "protocol_errors:%" PRIu64,
                   sum(info, WDB_STATS_PROTOCOL_ERRORS));
 }
 
-/* --- replication, CPU, modules, cluster ---------------------------------------------- */
-
-void wdb_info_replication(struct wdb_info *info)
-{
-    const struct wdb_context *context = info->context;
-    wdb_info_line(info, "role:master");
-    wdb_info_line(info, "connected_slaves:0");
-    wdb_info_line(info, "master_failover_state:no-failover");
-    wdb_info_line(info, "master_replid:%s", context->run_id);
-    wdb_info_line(info,
-                  "master_replid2:0000000000000000000000000000000000000000");
-    wdb_info_line(info, "master_repl_offset:%" PRIu64,
-                  wdb_log_appended(wdb_db_log(context->db)));
-    wdb_info_line(info, "second_repl_offset:-1");
-    wdb_info_line(info, "repl_backlog_active:0");
-    wdb_info_line(info, "repl_backlog_size:%" PRIu64,
-                  wdb_config_u64(context->config,
-                                 WDB_CONFIG_REPL_BACKLOG_SIZE));
-    wdb_info_line(info, "repl_backlog_first_byte_offset:0");
-    wdb_info_line(info, "repl_backlog_histlen:0");
-}
+/* --- CPU, modules ---------------------------------------------------------------------- */
 
 static void cpu_line(struct wdb_info *info, const char *name, uint64_t us)
 {
@@ -168,11 +152,6 @@ void wdb_info_cpu(struct wdb_info *info)
 void wdb_info_modules(struct wdb_info *info)
 {
     (void)info; /* there are none */
-}
-
-void wdb_info_cluster(struct wdb_info *info)
-{
-    wdb_info_line(info, "cluster_enabled:0");
 }
 
 /* --- commands, errors, latencies ------------------------------------------------------- */
