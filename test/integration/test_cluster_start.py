@@ -276,7 +276,7 @@ def test_row_19():
 
 def refused_or_waits(node):
     """Ends, or says again and again that its name cannot be used."""
-    wait_for(lambda: re.search(r"(in use|removed|exists|never)", node.log()) or
+    wait_for(lambda: re.search(r"(another node|removed)", node.log()) or
              not node.is_running(), 20, what="a refusal")
     check(not node.is_running() or node.role() == "unjoined", node.log())
     if not node.is_running():

@@ -19,6 +19,7 @@ import re
 import shlex
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 
@@ -346,13 +347,23 @@ class Cluster:
                     node.process = None
                 node.start(wait=False)
 
-    def stop(self, number=signal.SIGTERM):
-        """Ask all to end, then wait; returns the exit codes by name."""
+    def stop(self, number=signal.SIGTERM, timeout_s=60):
+        """Ask all to end, once, then wait; returns the exit codes by name."""
+        codes = {}
         for node in self.nodes:
             if node.is_running():
                 node.resume()
                 node.process.send_signal(number)
-        return {n.name: n.kill(number) for n in self.nodes if n.process}
+        for node in self.nodes:
+            if node.process:
+                try:
+                    codes[node.name] = node.process.wait(timeout_s)
+                except subprocess.TimeoutExpired:
+                    node.process.kill()
+                    node.process.wait()
+                    codes[node.name] = "none: it did not end on signal %d" % number
+                node.process = None
+        return codes
 
     def close(self, must_end_well=True):
         if self in OPEN:
