@@ -206,7 +206,9 @@ static int move_base(struct wdb_raft *raft,
 
 void wdb_raft_base_turn(struct wdb_raft *raft)
 {
-    if (raft->checkpoint_count == 0) {
+    /* The core is told of a new base with each new committed index, once: if it
+     * were not, it would go on asking for entries that are given up. */
+    if (raft->checkpoint_count == 0 || raft->committed == raft->core_base) {
         return;
     }
     const struct wdb_raft_checkpoint first = raft->checkpoints[0];

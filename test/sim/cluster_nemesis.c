@@ -12,7 +12,7 @@
 
 static void draw_sizes(struct cluster *cluster)
 {
-    static const uint64_t retained[] = {1, 4 << 10, 64 << 10, 1 << 20};
+    static const uint64_t retained[] = {2 << 10, 8 << 10, 64 << 10, 1 << 20};
     static const uint64_t thinks[] = {1, 5, 20, 60};
     static const uint32_t elections[] = {100, 300, 300, 1000};
     struct cluster_knobs *knobs = &cluster->knobs;
