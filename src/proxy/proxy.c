@@ -15,6 +15,8 @@
 #define DIAL_MIN_NS   (UINT64_C(10) * WDB_NS_PER_MS)
 #define DIAL_MAX_NS   (UINT64_C(200) * WDB_NS_PER_MS)
 #define HOLD_CHECK_NS (UINT64_C(20) * WDB_NS_PER_MS)
+/* The transport tells sooner than that. */
+#define DIAL_TIMEOUT_NS (UINT64_C(5) * WDB_NS_PER_S)
 /* Of one route, before the next one has its turn. */
 #define SEND_BUDGET WDB_PROXY_FRAME_PART_SIZE
 
@@ -199,6 +201,8 @@ static void end_draining(struct wdb_proxy *proxy)
     }
     if (proxy->current != NULL &&
         (proxy->current->output.failed ||
+         (proxy->current->phase == WDB_UPSTREAM_DIALING &&
+          proxy->now_ns >= proxy->current->dialed_ns + DIAL_TIMEOUT_NS) ||
          (proxy->suspended_ns != 0 &&
           proxy->now_ns >= proxy->suspended_ns + proxy->options.hold_ns))) {
         hang_up(proxy, proxy->current);
@@ -228,6 +232,7 @@ static void dial(struct wdb_proxy *proxy)
         wdb_upstream_free(upstream);
         return;
     }
+    upstream->dialed_ns = proxy->now_ns;
     proxy->current = upstream;
     proxy->stats.dialed++;
 }
@@ -303,7 +308,9 @@ static uint64_t earlier(uint64_t a, uint64_t b)
 static uint64_t next_time(const struct wdb_proxy *proxy)
 {
     uint64_t at = UINT64_MAX;
-    if (proxy->kept > 0) {
+    if (proxy->kept > 0 &&
+        (proxy->current == NULL || proxy->current->phase != WDB_UPSTREAM_UP ||
+         !wdb_list_empty(&proxy->delayed) || proxy->suspended_ns != 0)) {
         at = earlier(at, proxy->hold_check_ns);
     }
     if (wants_to_dial(proxy)) {

@@ -26,7 +26,7 @@ struct wdb_upstream {
     struct wdb_proxy_target target;
     enum wdb_upstream_phase phase;
     void *link;
-    uint64_t drain_until_ns;
+    uint64_t dialed_ns, drain_until_ns;
     struct wdb_output output;
     uint64_t given, handed; /* bytes ever put into output; to the system */
     struct wdb_proxy_frame_decoder decoder;

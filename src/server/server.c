@@ -78,9 +78,8 @@ static void on_progress(void *context, uint64_t done, uint64_t total)
 /* Another node hands over a connection for its clients. */
 static void on_forward(void *context, int fd, wdb_node_id peer)
 {
-    (void)context;
-    (void)peer;
-    close(fd);
+    struct wdb_server *server = context;
+    wdb_proxy_workers_accept(server->proxy, fd, peer);
 }
 
 /* Is this a member of a cluster, or to be one? */
@@ -261,10 +260,26 @@ static void log_start(struct wdb_server *server)
     wdb_process_warn(server->config, logger);
 }
 
+/* A member forwards what it must not answer itself. */
+static int make_proxy(struct wdb_server *server)
+{
+    if (server->cluster == NULL) {
+        return 0;
+    }
+    const int code =
+        wdb_proxy_workers_new(&server->context,
+                              wdb_server_cluster_peers(server->cluster),
+                              &server->proxy);
+    if (code == 0) {
+        server->context.forward = wdb_proxy_workers_hook(server->proxy);
+    }
+    return code;
+}
+
 static int start_net(struct wdb_server *server, uint32_t worker_count,
                      char **message_out)
 {
-    const struct wdb_net_options options = {
+    struct wdb_net_options options = {
         .context = &server->context,
         .loop = &server->loop,
         .worker_count = worker_count,
@@ -272,11 +287,19 @@ static int start_net(struct wdb_server *server, uint32_t worker_count,
         .owner = server,
     };
     struct wdb_net *net;
-    int code = wdb_net_new(&options, &net);
+    int code = make_proxy(server);
+    if (server->proxy != NULL) {
+        options.part = wdb_proxy_workers_part();
+        options.part_context = server->proxy;
+    }
+    code = code == 0 ? wdb_net_new(&options, &net) : code;
     if (code != 0) {
         return fail(message_out, code, "can't start", walkerdb_strerror(code));
     }
     set_net(server, net);
+    if (server->proxy != NULL) {
+        wdb_proxy_workers_set_net(server->proxy, net);
+    }
     code = wdb_net_listen(net, message_out);
     if (code != 0) {
         return code;
@@ -395,6 +418,8 @@ void wdb_server_release(struct wdb_server *server)
         set_net(server, NULL);
         wdb_net_free(net);
     }
+    context->forward = NULL;
+    wdb_proxy_workers_free(server->proxy);
     if (db != NULL) {
         wdb_db_close(db);
         context->db = NULL;

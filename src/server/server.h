@@ -10,6 +10,7 @@
 #include <uv.h>
 
 #include "net/net.h"
+#include "proxy/worker.h"
 #include "server/cluster.h"
 #include "server/log_file.h"
 #include "server/progress.h"
@@ -26,6 +27,7 @@ struct wdb_server {
     pthread_mutex_t net_lock; /* the log's thread looks at net */
     struct wdb_net *net;
     struct wdb_server_cluster *cluster; /* NULL: a single node */
+    struct wdb_proxy_workers *proxy;    /* of a member */
     uv_loop_t loop;
     bool has_loop;
     uv_signal_t signals[3];
