@@ -310,6 +310,29 @@ void wdb_raft_connected(struct wdb_raft *raft, wdb_node_id id,
     }
 }
 
+bool wdb_raft_is_removed(const struct wdb_raft *raft, wdb_node_id id)
+{
+    return wdb_members_is_removed(&raft->members_committed, id);
+}
+
+void wdb_raft_told_removed(struct wdb_raft *raft, wdb_node_id by)
+{
+    if (raft->removed || raft->failed ||
+        wdb_members_find(&raft->members, raft->self) == NULL) {
+        return;
+    }
+    raft->removed = true;
+    raft->identity->removed = true;
+    raft->publish = true;
+    (void)wdb_raft_store_vote(raft, raft->identity->term,
+                              raft->identity->voted_for);
+    wdb_raft_say(raft, WDB_LOG_WARNING,
+                 "node %016llx says that this node was removed from the "
+                 "cluster: it serves no more, and may not come back under its "
+                 "id",
+                 (unsigned long long)by);
+}
+
 void wdb_raft_writable(struct wdb_raft *raft, wdb_node_id id,
                        enum wdb_peer_channel channel)
 {

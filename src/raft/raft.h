@@ -136,6 +136,11 @@ void wdb_raft_writable(struct wdb_raft *raft, wdb_node_id peer,
 /* A connection to or from the peer came up or broke. */
 void wdb_raft_connected(struct wdb_raft *raft, wdb_node_id peer,
                         bool is_connected);
+/* Has the cluster removed this node, by a configuration that is committed? */
+bool wdb_raft_is_removed(const struct wdb_raft *raft, wdb_node_id id);
+/* A peer that proved to know the secret says that we were removed: the entry
+ * itself may never reach us. */
+void wdb_raft_told_removed(struct wdb_raft *raft, wdb_node_id by);
 /* A leader's log thread or worker moved a watermark: [any], wakes. The options
  * of the log name these as callbacks; context is the struct wdb_raft. */
 void wdb_raft_on_durable(void *raft, uint64_t index);

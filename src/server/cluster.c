@@ -472,12 +472,13 @@ static void on_connected(void *context, wdb_node_id peer, bool is_connected)
 static bool is_removed(void *context, wdb_node_id id)
 {
     const struct wdb_server_cluster *c = context;
-    struct wdb_members members;
-    wdb_members_init(&members);
-    wdb_raft_members(c->raft, &members);
-    const bool removed = wdb_members_is_removed(&members, id);
-    wdb_members_release(&members);
-    return removed;
+    return wdb_raft_is_removed(c->raft, id);
+}
+
+static void on_removed(void *context, wdb_node_id by)
+{
+    const struct wdb_server_cluster *c = context;
+    wdb_raft_told_removed(c->raft, by);
 }
 
 static void on_forward(void *context, int fd, wdb_node_id peer)
@@ -500,6 +501,7 @@ static int make_peers(struct wdb_server_cluster *c, char **message_out)
                       .on_writable = on_writable,
                       .on_connected = on_connected,
                       .is_removed = is_removed,
+                      .on_removed = on_removed,
                       .on_forward = on_forward,
                       .context = c},
     };
