@@ -276,9 +276,9 @@ def test_row_19():
 
 def refused_or_waits(node):
     """Ends, or says again and again that its name cannot be used."""
-    wait_for(lambda: re.search(r"(another node|removed)", node.log()) or
+    wait_for(lambda: re.search(r"Joining.*(another node|removed)", node.log_of_start()) or
              not node.is_running(), 20, what="a refusal")
-    check(not node.is_running() or node.role() == "unjoined", node.log())
+    check(not node.is_running() or node.role() == "unjoined", node.log_of_start())
     if not node.is_running():
         node.process.wait()
         node.process = None

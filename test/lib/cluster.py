@@ -97,6 +97,7 @@ class Node(Server):
         self.bootstrap = "true"
         self.join = None
         self.is_paused = False
+        self.log_start = 0
         self.log_path = os.path.join(cluster.base, name + ".log")
 
     @property
@@ -121,7 +122,15 @@ class Node(Server):
     def start(self, timeout_s=60.0, wait=True):
         os.makedirs(os.path.dirname(self.dir), exist_ok=True)
         self.is_paused = False
+        if os.path.exists(self.log_path):
+            self.log_start = os.path.getsize(self.log_path)
         return super().start(timeout_s, wait)
+
+    def log_of_start(self):
+        """What it has logged since it was started."""
+        with open(self.log_path, "rb") as file:
+            file.seek(self.log_start)
+            return file.read().decode("utf8", "replace")
 
     def is_running(self):
         return self.process is not None and self.process.poll() is None
