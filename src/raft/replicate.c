@@ -218,13 +218,17 @@ static void add_hash(const struct wdb_raft *raft, struct wdb_message *message)
 }
 
 /* Entries on their way would make the peer reject a heartbeat that overtakes
- * them: it is anchored at what the peer has acknowledged. */
+ * them: it is anchored at what the peer has acknowledged. Not if they are not on
+ * their way: then the core has to learn that the peer lacks them (while it waits
+ * for a snapshot to arrive, and what arrived was an older one). */
 static void send_heartbeat(struct wdb_raft *raft, wdb_node_id to,
                            const struct wdb_message *from)
 {
     struct wdb_message message = *from;
     const uint64_t match = wdb_core_match(raft->core, to);
-    if (match > 0 && match < message.append.previous_index) {
+    const struct wdb_raft_peer *peer = wdb_raft_peer_of(raft, to);
+    if (match > 0 && match < message.append.previous_index && peer != NULL &&
+        peer->until >= message.append.previous_index) {
         const uint64_t term = wdb_raft_term_at(raft, match);
         if (term != 0) {
             message.append.previous_index = match;

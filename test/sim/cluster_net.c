@@ -185,7 +185,7 @@ static void open_links(struct cluster_net *net, uint32_t from, uint32_t to)
         struct cluster_link *link = &end->links[to][channel];
         link->is_open = true;
         link->last_ns = *net->now_ns;
-        link->is_refused = false;
+        tell_writable(net, from, to, (enum wdb_peer_channel)channel);
     }
     tell_connected(net, from, net->endpoints[to].id, true);
     if (!is_open(net, to, from)) {
@@ -269,16 +269,20 @@ static void look_for(struct cluster_net *net, wdb_node_id id, uint32_t number)
     }
 }
 
+/* If not, whoever asks is told when it is. */
 static bool is_writable(void *context, wdb_node_id peer,
                         enum wdb_peer_channel channel)
 {
-    const struct cluster_endpoint *end = context;
+    struct cluster_endpoint *end = context;
     const uint32_t to = number_of(end->net, peer);
     if (to == NO_NODE) {
         return false;
     }
-    const struct cluster_link *link = &end->links[to][channel];
-    return link->is_open && link->size < end->net->faults.buffer_size;
+    struct cluster_link *link = &end->links[to][channel];
+    const bool has_room =
+        link->is_open && link->size < end->net->faults.buffer_size;
+    link->is_refused |= !has_room;
+    return has_room;
 }
 
 static void arrive(void *context, void *arg, bool happens);
@@ -344,6 +348,7 @@ static bool send_message(void *context, wdb_node_id peer,
             end->wanted[to] = true;
             dial_later(net, end->number);
         }
+        link->is_refused = true;
         return false;
     }
     if (channel == WDB_CHANNEL_CONTROL
