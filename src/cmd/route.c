@@ -241,6 +241,12 @@ static enum wdb_route forward(struct wdb_call *call, enum need need)
                    (WDB_SESSION_REPLY_OFF | WDB_SESSION_REPLY_SKIP)) != 0,
     };
     const int code = hook->ops->request(hook->context, &request);
+    if (code == WALKERDB_EBUSY && session->forwarded > 0) {
+        /* Too much of its own is under way, however long that takes: its client
+         * may be slow to read. */
+        call->hold = WDB_HOLD_ANSWERS;
+        return WDB_ROUTE_HELD;
+    }
     if (code == WALKERDB_EBUSY) {
         return hold(call, WDB_HOLD_ROOM,
                     "CLUSTERDOWN the leader cannot be reached: nothing was "

@@ -478,6 +478,30 @@ TEST(big_values)
     end();
 }
 
+/* More than is kept for one client, while nothing is committed: the rest waits
+ * for as long as it takes. */
+TEST(much_at_once)
+{
+    begin();
+    const struct wdb_slice value = big_value('v', (size_t)300 << 10);
+    const struct wdb_slice append[] = {wdb_slice_str("APPEND"),
+                                       wdb_slice_str("big"), value};
+    for (uint32_t i = 0; i < 12; i++) {
+        (void)cmd_send_slices(client, 3, append);
+    }
+    turns(2000);
+    CHECK_REPLY(client, "", "");
+    CHECK(wdb_proxy_route_waiting(cmd_client_session(client)->forward) < 6);
+    for (uint32_t i = 0; i < 12; i++) {
+        turns(2);
+        commit(0);
+        (void)cmd_send(client, "");
+    }
+    CHECK_ASK(client, "STRLEN big", ":3686400");
+    free((void *)(uintptr_t)value.data);
+    end();
+}
+
 /* A client that goes takes its channel along, whatever it has under way. */
 TEST(client_goes)
 {
