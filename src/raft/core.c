@@ -52,12 +52,16 @@ enum {
 };
 
 /* The address that the core knows a server by: it is never dialed. */
-#define ADDRESS_FORMAT   "%016llx"
-#define ADDRESS_SIZE     17
-#define BEHIND_FOREVER   UINT_MAX
-#define RESULT_VERSION   2
-#define FEATURES_NONE    0
-#define SNAPSHOT_TIME_MS 3600000
+#define ADDRESS_FORMAT "%016llx"
+#define ADDRESS_SIZE   17
+#define BEHIND_FOREVER UINT_MAX
+#define RESULT_VERSION 2
+#define FEATURES_NONE  0
+/* While a snapshot is on its way to a peer the core takes a rejection for stale
+ * unless it names that snapshot, which it does not when the core's own has moved
+ * on: so it has to look again by itself. What is under way is not begun anew by
+ * that. */
+#define SNAPSHOT_TIME_MS 1000
 
 struct wdb_core {
     struct raft raft;
