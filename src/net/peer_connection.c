@@ -168,7 +168,7 @@ void wdb_peer_connection_expire(struct wdb_peer_connection *c)
     }
     wdb_peer_connection_close(c, c->handshake == NULL ? "done"
                                  : c->remote[0] == '\0'
-                                     ? "no connection within a second"
+                                     ? "no connection within 0.6 s"
                                      : "no answer to the handshake within 2 s");
 }
 

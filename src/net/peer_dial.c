@@ -21,7 +21,8 @@
 #include "walkerdb.h"
 
 /* A connection that lasted so long was a good one. */
-#define GOOD_NS ((uint64_t)WDB_NS_PER_S)
+#define GOOD_NS  ((uint64_t)WDB_NS_PER_S)
+#define STUCK_NS (50 * (uint64_t)WDB_NS_PER_MS)
 /* The same trouble is logged so often. */
 #define LOG_AGAIN_NS (60 * (uint64_t)WDB_NS_PER_S)
 
@@ -76,19 +77,22 @@ static void log_trouble(struct wdb_peer_dial *dial)
                      dial->trouble);
 }
 
-/* Wait, and begin from the first address. */
+/* Wait, and begin from the first address. What the attempt itself took counts:
+ * where nobody answers, that was wait enough. */
 static void back_off(struct wdb_peer_dial *dial)
 {
+    uint64_t now = wdb_peer_net_now(dial->net);
     uint64_t least = dial->backoff_ms / 2;
     uint64_t wait_ms = least + wdb_random_below(&dial->net->random, least + 1);
+    uint64_t next = dial->round_ns + wait_ms * (uint64_t)WDB_NS_PER_MS;
+    uint64_t soon = now + WDB_PEER_BACKOFF_MIN_MS * (uint64_t)WDB_NS_PER_MS;
     dial->backoff_ms *= 2;
     if (dial->backoff_ms > WDB_PEER_BACKOFF_MAX_MS || dial->trouble_is_answer) {
         /* Who was refused by somebody need not hurry. */
         dial->backoff_ms = WDB_PEER_BACKOFF_MAX_MS;
     }
     dial->state = WDB_DIAL_WAITING;
-    dial->next_ns =
-        wdb_peer_net_now(dial->net) + wait_ms * (uint64_t)WDB_NS_PER_MS;
+    dial->next_ns = next > soon ? next : soon;
     wdb_peer_net_set_timer(dial->net);
 }
 
@@ -182,12 +186,16 @@ static void start_round(struct wdb_peer_dial *dial)
 {
     if (dial->tries_next) { /* in the middle of a round */
         dial->tries_next = false;
-    } else if (!dial->is_numeric && dial->wants_names) {
+        dial->state = WDB_DIAL_CONNECTING;
+        try_next(dial);
+        return;
+    }
+    dial->round_ns = wdb_peer_net_now(dial->net);
+    if (!dial->is_numeric && dial->wants_names) {
         start_resolve(dial);
         return;
-    } else {
-        dial->address_next = 0;
     }
+    dial->address_next = 0;
     dial->state = WDB_DIAL_CONNECTING;
     try_next(dial);
 }
@@ -203,8 +211,23 @@ void wdb_peer_dial_expire(struct wdb_peer_dial *dial, uint64_t now_ns)
     }
 }
 
+/* Connecting for longer than a handshake of TCP takes nearby: the SYN is lost. */
+static bool is_stuck(const struct wdb_peer_dial *dial)
+{
+    const struct wdb_peer_connection *c = dial->connection;
+    return dial->state == WDB_DIAL_CONNECTING && c != NULL &&
+           c->handshake == NULL && !c->is_closing &&
+           wdb_peer_net_now(dial->net) + WDB_PEER_CONNECT_NS >
+               c->deadline_ns + STUCK_NS;
+}
+
 void wdb_peer_dial_hurry(struct wdb_peer_dial *dial)
 {
+    if (is_stuck(dial)) {
+        wdb_peer_connection_drop(dial->connection);
+        dial->connection = NULL;
+        dial->state = WDB_DIAL_WAITING;
+    }
     if (dial->state == WDB_DIAL_WAITING && !dial->tries_next) {
         dial->backoff_ms = WDB_PEER_BACKOFF_MIN_MS;
         dial->next_ns = wdb_peer_net_now(dial->net);

@@ -18,9 +18,10 @@
 /* Connections that have not proved who they are; the oldest goes. */
 #define WDB_PEER_PENDING_MAX 64
 /* Nodes that are no members here, but know the secret. */
-#define WDB_PEER_STRANGERS_MAX  32
-#define WDB_PEER_HANDSHAKE_NS   (2 * (uint64_t)WDB_NS_PER_S)
-#define WDB_PEER_CONNECT_NS     ((uint64_t)WDB_NS_PER_S)
+#define WDB_PEER_STRANGERS_MAX 32
+#define WDB_PEER_HANDSHAKE_NS  (2 * (uint64_t)WDB_NS_PER_S)
+/* Short, since a lost SYN is repeated by TCP after a second only. */
+#define WDB_PEER_CONNECT_NS     (600 * (uint64_t)WDB_NS_PER_MS)
 #define WDB_PEER_ONCE_NS        (3 * (uint64_t)WDB_NS_PER_S)
 #define WDB_PEER_BACKOFF_MIN_MS 20
 #define WDB_PEER_BACKOFF_MAX_MS 1000
@@ -115,6 +116,7 @@ struct wdb_peer_dial {
     bool wants_names; /* resolve the name before the next round */
     bool tries_next;  /* WAITING, but only for the next address */
     uint64_t next_ns, up_ns;
+    uint64_t round_ns; /* when the round began: counts as waiting */
     uint32_t backoff_ms;
     /* The last trouble, for people. */
     char trouble[WDB_HANDSHAKE_TEXT_MAX + 80];
@@ -189,6 +191,9 @@ struct wdb_peer_net {
     uv_timer_t timer;
     struct wdb_random random; /* jitter */
     struct wdb_list peer_list, connections, dials;
+    struct wdb_member members[WDB_MEMBERS_MAX]; /* the others, as was told */
+    uint32_t member_count;
+    bool members_wait; /* for memory */
     uint32_t pending_count, stranger_count;
     uint8_t handshake_input[WDB_HANDSHAKE_SIZE_MAX];
     struct wdb_buffer aligned; /* a message that lay at an odd place */
@@ -207,8 +212,9 @@ uint64_t wdb_peer_net_now(const struct wdb_peer_net *net);
 /* Who we are now, a fresh nonce; is_loopback is the caller's to set. */
 void wdb_peer_net_handshake_options(struct wdb_peer_net *net,
                                     struct wdb_handshake_options *out);
-/* A deadline was set or moved: look at the timer anew. */
+/* peer_timer.c: a deadline was set or moved: look at the timer anew. */
 void wdb_peer_net_set_timer(struct wdb_peer_net *net);
+void wdb_peer_timer_init(struct wdb_peer_net *net);
 /* An inbound connection for messages proved who it is. False: not wanted. */
 bool wdb_peer_net_came(struct wdb_peer_net *net,
                        struct wdb_peer_connection *connection,
@@ -221,6 +227,13 @@ void wdb_peer_net_has_room(struct wdb_peer *peer,
 /* A line in the log about a node that is no peer (yet); not too many of them. */
 void wdb_peer_net_complain(struct wdb_peer_net *net, const char *format, ...)
     WDB_PRINTF(2, 3);
+
+/* peer_once.c: an operation of struct wdb_peers. */
+void wdb_peer_once_probe(void *context, const char *raft_address,
+                         void (*done)(void *arg, int code, const char *message,
+                                      const struct wdb_member *member,
+                                      uint64_t cluster_id),
+                         void *arg);
 
 /* peer_listener.c */
 void wdb_peer_listener_close_all(struct wdb_peer_net *net);

@@ -1,6 +1,6 @@
 /*
  * peers.c - the peers as a whole: who is dialed, who has come, what the node is
- * told, deadlines.
+ * told.
  *
  * What happens to connections is noted at the peer and told before the next run
  * (tell_all), so that the node is never called inside of a call of its own.
@@ -17,9 +17,8 @@
 #include "net/peer_internal.h"
 #include "walkerdb.h"
 
-#define LOG_WINDOW_NS   (10 * (uint64_t)WDB_NS_PER_S)
-#define LOG_LINES       5
-#define ACCEPT_AGAIN_NS (100 * (uint64_t)WDB_NS_PER_MS)
+#define LOG_WINDOW_NS (10 * (uint64_t)WDB_NS_PER_S)
+#define LOG_LINES     5
 
 uint64_t wdb_peer_net_now(const struct wdb_peer_net *net)
 {
@@ -152,34 +151,36 @@ static void set_address(struct wdb_peer *peer, const char *address)
     }
 }
 
-static void set_members(void *context, const struct wdb_member *members,
-                        uint32_t count)
+/* Forget those that are no members any more. */
+static void drop_others(struct wdb_peer_net *net)
 {
-    struct wdb_peer_net *net = context;
     struct wdb_list *next;
-    if (net->is_stopped) {
-        return;
-    }
     for (struct wdb_list *node = net->peer_list.next; node != &net->peer_list;
          node = next) {
         struct wdb_peer *peer = WDB_LIST_ENTRY(node, struct wdb_peer, node);
         uint32_t i = 0;
         next = node->next;
-        while (i < count && members[i].id != peer->id) {
+        while (i < net->member_count && net->members[i].id != peer->id) {
             i++;
         }
-        if (i == count && peer->is_member) {
+        if (i == net->member_count && peer->is_member) {
             free_peer(peer);
         }
     }
-    for (uint32_t i = 0; i < count; i++) {
-        const struct wdb_member *member = &members[i];
+}
+
+static void apply_members(struct wdb_peer_net *net)
+{
+    net->members_wait = false;
+    for (uint32_t i = 0; i < net->member_count; i++) {
+        const struct wdb_member *member = &net->members[i];
         struct wdb_peer *peer = find_peer(net, member->id);
         if (peer == NULL) {
             peer = new_peer(net, member->id);
         }
         if (peer == NULL) {
-            continue; /* no memory: it is asked for again with the next ones */
+            net->members_wait = true; /* no memory: again in the next turn */
+            continue;
         }
         set_member(peer, true);
         memcpy(peer->name, member->name, sizeof(peer->name));
@@ -191,6 +192,22 @@ static void set_members(void *context, const struct wdb_member *members,
         dial_peer(peer, WDB_CHANNEL_CONTROL);
         dial_peer(peer, WDB_CHANNEL_ENTRIES);
     }
+}
+
+static void set_members(void *context, const struct wdb_member *members,
+                        uint32_t count)
+{
+    struct wdb_peer_net *net = context;
+    wdb_assert(count <= WDB_MEMBERS_MAX);
+    if (net->is_stopped) {
+        return;
+    }
+    if (count > 0) {
+        memcpy(net->members, members, count * sizeof(*members));
+    }
+    net->member_count = count;
+    drop_others(net);
+    apply_members(net);
 }
 
 /* --- connections ----------------------------------------------------------------------- */
@@ -312,7 +329,11 @@ static bool tell_next(struct wdb_peer_net *net)
 /* Before each run. */
 static void tell_all(void *context)
 {
-    while (tell_next(context)) {
+    struct wdb_peer_net *net = context;
+    if (net->members_wait) {
+        apply_members(net);
+    }
+    while (tell_next(net)) {
     }
 }
 
@@ -380,220 +401,6 @@ static bool send_message(void *context, wdb_node_id id,
     return false;
 }
 
-/* --- once ----------------------------------------------------------------------------------- */
-
-typedef void (*probe_done)(void *arg, int code, const char *message,
-                           const struct wdb_member *member,
-                           uint64_t cluster_id);
-
-/* A dial that could not begin is told behind the call. */
-struct failed_probe {
-    probe_done done;
-    void *arg;
-    int code;
-};
-
-static const char *text_of(int code)
-{
-    return code == WALKERDB_EINVALID
-               ? "this is not HOST:PORT (IPv6 in brackets)"
-               : walkerdb_strerror(code);
-}
-
-static void tell_failed_probe(void *context)
-{
-    struct failed_probe *failed = context;
-    failed->done(failed->arg, failed->code, text_of(failed->code), NULL, 0);
-    free(failed);
-}
-
-static void probe(void *context, const char *raft_address, probe_done done,
-                  void *arg)
-{
-    struct wdb_peer_net *net = context;
-    struct wdb_peer_dial *dial;
-    int code = WALKERDB_ECLOSED;
-    if (!net->is_stopped) {
-        code = wdb_peer_dial_new(net, NULL, 0, WDB_PURPOSE_PROBE, raft_address,
-                                 &dial);
-    }
-    if (code == 0) {
-        dial->probed = done;
-        dial->arg = arg;
-        return;
-    }
-    struct failed_probe *failed = malloc(sizeof(*failed));
-    if (failed != NULL) {
-        *failed = (struct failed_probe){done, arg, code};
-        if (wdb_raft_loop_post(net->loop, tell_failed_probe, failed) == 0) {
-            return;
-        }
-        free(failed);
-    }
-    done(arg, code, text_of(code), NULL, 0);
-}
-
-struct forward_request {
-    struct wdb_peer_net *net;
-    wdb_node_id id;
-    wdb_peer_forward_done done;
-    void *arg;
-    char address[WDB_MEMBER_ADDRESS_MAX + 1];
-};
-
-static void start_forward(void *context)
-{
-    struct forward_request *request = context;
-    struct wdb_peer_net *net = request->net;
-    struct wdb_peer_dial *dial;
-    int code = WALKERDB_ECLOSED;
-    if (!net->is_stopped) {
-        code = wdb_peer_dial_new(net, NULL, request->id, WDB_PURPOSE_FORWARD,
-                                 request->address, &dial);
-    }
-    if (code == 0) {
-        dial->forwarded = request->done;
-        dial->arg = request->arg;
-    } else {
-        request->done(request->arg, code, -1, text_of(code));
-    }
-    free(request);
-}
-
-int wdb_peer_net_forward(struct wdb_peer_net *net, wdb_node_id id,
-                         const char *raft_address, wdb_peer_forward_done done,
-                         void *arg)
-{
-    struct forward_request *request = malloc(sizeof(*request));
-    if (request == NULL) {
-        return WALKERDB_ENOMEM;
-    }
-    *request = (struct forward_request){
-        .net = net, .id = id, .done = done, .arg = arg};
-    snprintf(request->address, sizeof(request->address), "%s", raft_address);
-    int code = wdb_raft_loop_post(net->loop, start_forward, request);
-    if (code != 0) {
-        free(request);
-    }
-    return code;
-}
-
-struct new_secret {
-    struct wdb_peer_net *net;
-    struct wdb_peer_secret secret;
-};
-
-static void take_secret(void *context)
-{
-    struct new_secret *request = context;
-    struct wdb_peer_net *net = request->net;
-    net->secret = request->secret;
-    WDB_LIST_FOREACH(node, &net->dials)
-    {
-        wdb_peer_dial_hurry(WDB_LIST_ENTRY(node, struct wdb_peer_dial, node));
-    }
-    memset(request, 0, sizeof(*request));
-    free(request);
-}
-
-int wdb_peer_net_set_secret(struct wdb_peer_net *net,
-                            const struct wdb_peer_secret *secret)
-{
-    struct new_secret *request = malloc(sizeof(*request));
-    if (request == NULL) {
-        return WALKERDB_ENOMEM;
-    }
-    *request = (struct new_secret){net, *secret};
-    int code = wdb_raft_loop_post(net->loop, take_secret, request);
-    if (code != 0) {
-        free(request);
-    }
-    return code;
-}
-
-/* --- deadlines -------------------------------------------------------------------------------- */
-
-/* When a dial wants to be looked at; 0: never. */
-static uint64_t dial_deadline(const struct wdb_peer_dial *dial)
-{
-    uint64_t least = dial->peer == NULL ? dial->deadline_ns : UINT64_MAX;
-    if (dial->state == WDB_DIAL_WAITING && dial->next_ns < least) {
-        least = dial->next_ns;
-    }
-    return least == UINT64_MAX ? 0 : least;
-}
-
-/* One thing that is due by then; false if there is none. */
-static bool expire_one(struct wdb_peer_net *net, uint64_t now)
-{
-    WDB_LIST_FOREACH(node, &net->connections)
-    {
-        struct wdb_peer_connection *c =
-            WDB_LIST_ENTRY(node, struct wdb_peer_connection, node);
-        if (c->deadline_ns != 0 && c->deadline_ns <= now) {
-            wdb_peer_connection_expire(c);
-            return true;
-        }
-    }
-    WDB_LIST_FOREACH(node, &net->dials)
-    {
-        struct wdb_peer_dial *dial =
-            WDB_LIST_ENTRY(node, struct wdb_peer_dial, node);
-        uint64_t deadline = dial_deadline(dial);
-        if (deadline != 0 && deadline <= now) {
-            wdb_peer_dial_expire(dial, now);
-            return true;
-        }
-    }
-    return false;
-}
-
-static void on_timer(uv_timer_t *timer)
-{
-    struct wdb_peer_net *net = timer->data;
-    uint64_t now = wdb_peer_net_now(net);
-    if (net->accept_failed) {
-        wdb_peer_listener_accept_again(net);
-    }
-    while (!net->is_stopped && expire_one(net, now)) {
-    }
-    wdb_peer_net_set_timer(net);
-    wdb_raft_loop_wake(net->loop); /* a timer makes no turn by itself */
-}
-
-void wdb_peer_net_set_timer(struct wdb_peer_net *net)
-{
-    uint64_t least = UINT64_MAX, now = wdb_peer_net_now(net);
-    if (net->is_stopped) {
-        return;
-    }
-    WDB_LIST_FOREACH(node, &net->connections)
-    {
-        const struct wdb_peer_connection *c =
-            WDB_LIST_ENTRY(node, struct wdb_peer_connection, node);
-        if (c->deadline_ns != 0 && c->deadline_ns < least) {
-            least = c->deadline_ns;
-        }
-    }
-    WDB_LIST_FOREACH(node, &net->dials)
-    {
-        uint64_t deadline =
-            dial_deadline(WDB_LIST_ENTRY(node, struct wdb_peer_dial, node));
-        if (deadline != 0 && deadline < least) {
-            least = deadline;
-        }
-    }
-    if (net->accept_failed && least > now + ACCEPT_AGAIN_NS) {
-        least = now + ACCEPT_AGAIN_NS;
-    }
-    if (least == UINT64_MAX) {
-        uv_timer_stop(&net->timer);
-        return;
-    }
-    uint64_t wait_ms = least <= now ? 0 : (least - now - 1) / WDB_NS_PER_MS + 1;
-    uv_timer_start(&net->timer, on_timer, wait_ms, 0);
-}
-
 /* --- life --------------------------------------------------------------------------------------- */
 
 static void run_off_loop(void *context, void (*work)(void *),
@@ -607,7 +414,7 @@ static const struct wdb_peers_ops operations = {
     .set_members = set_members,
     .send = send_message,
     .is_writable = is_writable,
-    .probe = probe,
+    .probe = wdb_peer_once_probe,
     .run_off_loop = run_off_loop,
 };
 
@@ -672,8 +479,7 @@ int wdb_peer_net_new(const struct wdb_peer_net_options *options,
         free(net);
         return code;
     }
-    uv_timer_init(net->uv, &net->timer);
-    net->timer.data = net;
+    wdb_peer_timer_init(net);
     net->peers = (struct wdb_peers){.ops = &operations, .context = net};
     const struct wdb_raft_loop_client client = {
         .before = tell_all, .behind = flush_all, .stop = stop, .context = net};

@@ -11,6 +11,7 @@
 
 #include "base/bytes.h"
 #include "base/crc32c.h"
+#include "lib/fault_alloc.h"
 #include "lib/test.h"
 #include "net/peer_handshake.h"
 #include "net/peers.h"
@@ -831,6 +832,39 @@ TEST(too_many_strangers)
     }
     CHECK_EQ(hung_up, 8);
     close_node(&b);
+}
+
+/* Whatever allocation fails while two nodes find each other, they do in the end,
+ * and what was sent arrives or was refused. */
+TEST(without_memory)
+{
+    for (uint64_t n = 1; n <= 40; n++) {
+        struct node a, b;
+        uint64_t round = 0;
+        open_node(&a, 1, "127.0.0.1:0", secret_of(1));
+        open_node(&b, 2, "127.0.0.1:0", secret_of(1));
+        start_node(&a);
+        start_node(&b);
+        fault_alloc_arm(n);
+        set_members(&a, &b, NULL);
+        for (int i = 0; i < 20; i++) {
+            usleep(500);
+            send_rounds(&a, &b, ++round, 1);
+        }
+        bool was_hit = fault_alloc_disarm();
+        WAIT(&a, a.connects > a.breaks);
+        for (int i = 0; i < WAIT_MS && send_rounds(&a, &b, ++round, 1) == 0;
+             i++) {
+            usleep(1000);
+        }
+        WAIT(&b, b.last_round == round);
+        CHECK(!b.out_of_order);
+        close_node(&a);
+        close_node(&b);
+        if (!was_hit) {
+            break;
+        }
+    }
 }
 
 /* --- listening --------------------------------------------------------------------------- */
