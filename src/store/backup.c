@@ -339,7 +339,8 @@ static int list(struct backup *b)
     if (wdb_log_generation(log) != b->generation) {
         return WALKERDB_EABORTED;
     }
-    if (committed < b->index_last) {
+    if (committed < b->index_last &&
+        !WDB_STORE_MUTATED(b->store, WDB_MUTATION_BACKUP_UNCOMMITTED)) {
         rc = end_at(b, committed);
     }
     for (size_t i = 0; i < b->count; i++) {

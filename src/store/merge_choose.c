@@ -27,13 +27,16 @@ static void view_release(struct view *view)
     free(view->candidates);
 }
 
-/* Nothing in it can be undone, lost, or asked for by a peer. */
+/* Nothing in it can be undone, lost, or asked for by a peer; and all of it is
+ * in the keydirs, which tell what is live: a follower may be behind with what is
+ * committed. */
 static bool is_eligible(const struct wdb_merge *merge,
-                        const struct wdb_segment *segment)
+                        const struct wdb_segment *segment, uint64_t applied)
 {
     const struct wdb_store *store = merge->store;
     const bool cluster = store->options.log.manual_commit;
     return atomic_load(&segment->sealed) && !atomic_load(&segment->damaged) &&
+           segment->index_last <= applied &&
            segment->index_last <= wdb_log_durable(store->log) &&
            (segment->index_last <= wdb_log_committed(store->log) ||
             WDB_STORE_MUTATED(store, WDB_MUTATION_MERGE_SKIP_COMMITTED)) &&
@@ -43,6 +46,8 @@ static bool is_eligible(const struct wdb_merge *merge,
 static int view_init(const struct wdb_merge *merge, struct view *view)
 {
     struct wdb_store *store = merge->store;
+    uint64_t generation;
+    const uint64_t applied = wdb_store_clean_index(store, &generation);
     int rc = wdb_log_segments(store->log, &view->segments, &view->count);
     if (rc != 0) {
         return rc;
@@ -55,7 +60,7 @@ static int view_init(const struct wdb_merge *merge, struct view *view)
     for (size_t i = 0; i < view->count; i++) {
         const struct wdb_segment *segment = view->segments[i];
         struct wdb_merge_candidate *c = &view->candidates[i];
-        c->eligible = is_eligible(merge, segment);
+        c->eligible = is_eligible(merge, segment, applied);
         c->size = wdb_segment_used(segment) - WDB_SEGMENT_HEADER_SIZE;
         c->dead = atomic_load(&segment->bytes_dead);
         c->tombstones = atomic_load(&segment->bytes_tombstone);

@@ -55,7 +55,11 @@
     /* merge: what is in the log counts as dead before it is applied */          \
     X(CLEAN_UNAPPLIED, 23)                                                       \
     /* revert: merge is not told */                                              \
-    X(REVERT_IN_SECRET, 24)
+    X(REVERT_IN_SECRET, 24)                                                      \
+    /* undo: plain records first, whatever came after them */                    \
+    X(UNDO_PLAIN_FIRST, 25)                                                      \
+    /* backup: what is not committed is in it, too */                            \
+    X(BACKUP_UNCOMMITTED, 26)
 
 enum wdb_store_mutation {
 #define WDB_MUTATION_X(name, bit) WDB_MUTATION_##name = 1 << (bit),

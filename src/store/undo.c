@@ -367,6 +367,9 @@ static void revert_rings(struct wdb_store *store, uint64_t index,
 static void revert_blocks(struct wdb_store *store, uint64_t from)
 {
     struct wdb_undo_block *block = store->undo_newest;
+    if (WDB_STORE_MUTATED(store, WDB_MUTATION_UNDO_PLAIN_FIRST)) {
+        revert_rings(store, from, 0);
+    }
     while (block != NULL && block->index >= from) {
         struct wdb_undo_block *older = block->older;
         revert_rings(store, block->index, block->place);

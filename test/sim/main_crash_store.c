@@ -7,8 +7,10 @@
  * A workload is drawn from each seed, S, S + 1, ... until N states were looked
  * at: random batches (store_model.h) under one sync policy, with flushes,
  * background steps, merges, backups, rollbacks, reopening after clean and
- * unclean ends, and (with commits by hand) truncations. After its file
- * operations the disk is cloned and crashes in every way that sim_disk.h
+ * unclean ends, and (with commits by hand) truncations, and what a node does
+ * that loses office: batches are held, what is not committed is taken back,
+ * applied again one by one, given up, or appended again as a leader sends it.
+ * After its file operations the disk is cloned and crashes in every way that sim_disk.h
  * knows; in half of the cases there is a second power cut before the recovery
  * is through. What must hold when the store is opened then:
  *
@@ -17,6 +19,8 @@
  *   - nothing that was durable is missing;
  *   - with commits by hand, nothing is served that is not known to be
  *     committed, and the rest can be applied;
+ *   - Raft's base is the last one that was set, or the one that was being set,
+ *     and all entries from the bound on that it came with can be read;
  *   - a merge of everything, and another reopening, change nothing;
  *   - a backup that was reported done opens and holds what it held; one that
  *     was not is no database, or holds the state of some batch.
@@ -33,63 +37,15 @@
 
 #include "base/assert.h"
 #include "lib/test.h"
-#include "sim/sim_explore.h"
-#include "sim/store_model.h"
+#include "sim/crash_store.h"
 #include "store/mutations.h"
 #include "walkerdb.h"
 
 #define DIR_NAME         "/db"
-#define BACKUPS_MAX      3
 #define STATES_OF_A_SEED 10000
-
-struct backup {
-    uint64_t index; /* what it holds at least; when it is done */
-    bool begun, done;
-};
-
-/* What the application knows at any moment. */
-struct notes {
-    struct wdb_store_options options;
-    struct store_model model;
-    struct wdb_random random;
-    uint32_t mutations;
-    bool truncates;
-    int turns, turn;
-    uint32_t ballast; /* keys beside the model's: they keep segments clean */
-    bool has_ballast;
-    struct wdb_store *live; /* what it promises now */
-    uint64_t durable;       /* must be there */
-    uint64_t committed;     /* with commits by hand: more must not be served */
-    bool pending;           /* model.next may be in the log already */
-    struct backup backups[BACKUPS_MAX];
-    uint32_t backup_count;
-    char complaint[400];
-    bool broken; /* the workload itself failed */
-};
-
-static uint64_t below(struct notes *n, uint64_t bound)
-{
-    return wdb_random_below(&n->random, bound);
-}
-
-static void complain(struct notes *n, const char *what, uint64_t found,
-                     uint64_t expected)
-{
-    if (n->complaint[0] == '\0') {
-        snprintf(n->complaint, sizeof(n->complaint),
-                 "%s: %" PRIu64 ", expected %" PRIu64, what, found, expected);
-    }
-}
 
 /* --- the workload ----------------------------------------------------------
  */
-
-struct work {
-    struct notes *notes;
-    struct sim_env *env;
-    struct wdb_store *store;
-    struct wdb_batch batch;
-};
 
 static void draw_options(struct notes *n)
 {
@@ -103,27 +59,28 @@ static void draw_options(struct notes *n)
     log->create = true;
     log->background_thread = false;
     log->segment_size = WDB_SEGMENT_SIZE_MIN;
-    log->sync_policy = policies[below(n, 3)];
-    log->prefill = below(n, 4) == 0;
+    log->sync_policy = policies[crash_store_below(n, 3)];
+    log->prefill = crash_store_below(n, 4) == 0;
     log->unwritten_size_max = 64 << 10;
-    n->truncates = below(n, 3) == 0;
+    n->truncates = crash_store_below(n, 3) == 0;
     log->manual_commit = n->truncates;
-    n->options.stripe_count = 1 + 3 * (uint32_t)below(n, 2);
+    n->options.stripe_count = 1 + 3 * (uint32_t)crash_store_below(n, 2);
     n->options.load_threads = 1;
-    n->options.hints = below(n, 4) != 0;
-    n->options.merge_enabled = below(n, 4) != 0;
+    n->options.hints = crash_store_below(n, 4) != 0;
+    n->options.merge_enabled = crash_store_below(n, 4) != 0;
     n->options.merge_rate = 0;
-    n->options.merge_ratio = below(n, 2) == 0 ? 0.1 : 0.4;
+    n->options.merge_ratio = crash_store_below(n, 2) == 0 ? 0.1 : 0.4;
 #ifdef WDB_MUTATIONS
     n->options.mutations = n->mutations;
 #endif
-    n->model.value_size_max = sizes[below(n, 3)];
-    n->model.has_databases = below(n, 2) == 0;
-    n->model.has_objects = below(n, 2) == 0;
-    n->model.has_expiry = below(n, 3) != 0;
-    n->model.has_strings = !n->model.has_objects || below(n, 3) != 0;
-    n->has_ballast = below(n, 2) == 0;
-    n->turns = 30 + (int)below(n, 60);
+    n->model.value_size_max = sizes[crash_store_below(n, 3)];
+    n->model.has_databases = crash_store_below(n, 2) == 0;
+    n->model.has_objects = crash_store_below(n, 2) == 0;
+    n->model.has_expiry = crash_store_below(n, 3) != 0;
+    n->model.has_strings =
+        !n->model.has_objects || crash_store_below(n, 3) != 0;
+    n->has_ballast = crash_store_below(n, 2) == 0;
+    n->turns = 30 + (int)crash_store_below(n, 60);
 }
 
 static void learn(struct work *w)
@@ -170,17 +127,18 @@ static bool commit_some(struct work *w)
     uint64_t index;
     wdb_batch_clear(&w->batch);
     wdb_store_lock_all(w->store);
-    store_model_fill(&n->model, w->store, &w->batch, 1 + (uint32_t)below(n, 6));
+    store_model_fill(&n->model, w->store, &w->batch,
+                     1 + (uint32_t)crash_store_below(n, 6));
     if (n->has_ballast && n->turn < n->turns / 2) {
         add_ballast(w);
     }
     int rc = 0;
-    while (rc == 0 && below(n, 3) == 0) { /* a transaction */
+    while (rc == 0 && crash_store_below(n, 3) == 0) { /* a transaction */
         rc = wdb_store_stage(w->store, &w->batch);
         store_model_fill(&n->model, w->store, &w->batch,
-                         1 + (uint32_t)below(n, 4));
+                         1 + (uint32_t)crash_store_below(n, 4));
     }
-    if (rc == 0 && w->batch.count > 0 && below(n, 12) == 0) {
+    if (rc == 0 && w->batch.count > 0 && crash_store_below(n, 12) == 0) {
         wdb_store_rollback(w->store, &w->batch);
         store_model_forget(&n->model);
     } else if (rc == 0 && w->batch.count > 0) {
@@ -204,7 +162,8 @@ static bool truncate_some(struct work *w)
     if (last <= committed) {
         return true;
     }
-    const uint64_t from = committed + 1 + below(n, last - committed);
+    const uint64_t from =
+        committed + 1 + crash_store_below(n, last - committed);
     n->durable = from - 1 < n->durable ? from - 1 : n->durable;
     n->live = NULL; /* its watermark is not a promise now */
     if (wdb_store_truncate(w->store, from) != 0) {
@@ -213,26 +172,10 @@ static bool truncate_some(struct work *w)
     store_model_truncate(&n->model, from);
     n->live = w->store;
     if (!store_model_check(&n->model, w->store, n->model.state_count - 1)) {
-        complain(n, "after a truncation from", from, last);
+        crash_store_complain(n, "after a truncation from", from, last);
         return false;
     }
     return true;
-}
-
-static void set_committed(struct work *w)
-{
-    struct notes *n = w->notes;
-    struct wdb_log *log = wdb_store_log(w->store);
-    const uint64_t committed = wdb_log_committed(log);
-    const uint64_t durable = wdb_log_durable(log);
-    if (durable > committed) {
-        const uint64_t index =
-            below(n, 2) == 0 ? durable
-                             : committed + 1 + below(n, durable - committed);
-        n->committed = index;
-        wdb_store_set_committed(w->store, index);
-        wdb_log_set_retained(log, below(n, 2) == 0 ? index : index / 2);
-    }
 }
 
 static bool make_backup(struct work *w)
@@ -260,7 +203,12 @@ static bool reopen(struct work *w)
     struct notes *n = w->notes;
     const uint64_t appended = wdb_log_appended(wdb_store_log(w->store));
     n->live = NULL;
-    if (below(n, 2) == 0) {
+    if (w->saved != NULL) {
+        crash_store_forget_saved(w);
+        store_model_truncate(&n->model, appended + 1);
+    }
+    w->deposed = false;
+    if (crash_store_below(n, 2) == 0) {
         wdb_store_close(w->store);
     } else {
         wdb_store_abandon(w->store);
@@ -268,7 +216,8 @@ static bool reopen(struct work *w)
     }
     w->store = NULL;
     if (!open_store(w)) {
-        complain(n, "reopening failed at index", appended, appended);
+        crash_store_complain(n, "reopening failed at index", appended,
+                             appended);
         return false;
     }
     struct wdb_log *log = wdb_store_log(w->store);
@@ -280,7 +229,8 @@ static bool reopen(struct work *w)
         }
     }
     if (last < appended) {
-        complain(n, "last index after the end of the process", last, appended);
+        crash_store_complain(n, "last index after the end of the process", last,
+                             appended);
         return false;
     }
     return store_model_check(&n->model, w->store, n->model.state_count - 1);
@@ -291,38 +241,47 @@ static bool one_turn(struct work *w)
     struct notes *n = w->notes;
     struct wdb_log *log = wdb_store_log(w->store);
     bool good = true;
-    for (uint64_t i = below(n, 4); good && i > 0; i--) {
+    for (uint64_t i = crash_store_below(n, 4); good && !w->deposed && i > 0;
+         i--) {
         good = commit_some(w);
     }
     learn(w);
-    if (good && below(n, 3) != 0) {
+    if (good && crash_store_below(n, 3) != 0) {
         good = wdb_log_flush(log) == 0;
     }
-    sim_env_advance_ms(w->env, below(n, 700));
-    for (uint64_t i = below(n, 4); i > 0 && wdb_log_step(log); i--) {
+    sim_env_advance_ms(w->env, crash_store_below(n, 700));
+    for (uint64_t i = crash_store_below(n, 4); i > 0 && wdb_log_step(log);
+         i--) {
     }
-    for (uint64_t i = below(n, 6); i > 0 && wdb_store_step(w->store); i--) {
+    for (uint64_t i = crash_store_below(n, 6);
+         i > 0 && wdb_store_step(w->store); i--) {
     }
     learn(w);
     if (n->truncates && good) {
-        if (below(n, 2) == 0) {
-            set_committed(w);
+        if (crash_store_below(n, 2) == 0) {
+            crash_store_set_committed(w);
         }
-        if (below(n, 10) == 0) {
+        if (w->deposed) {
+            good = crash_store_follow(w);
+        } else if (crash_store_below(n, 10) == 0) {
             good = truncate_some(w);
+        } else if (crash_store_below(n, 6) == 0) {
+            good = crash_store_lose_office(w);
+        }
+        if (good && crash_store_below(n, 12) == 0) {
+            good = crash_store_set_base(w);
         }
     }
-    if (good && below(n, 8) == 0) {
+    if (good && crash_store_below(n, 8) == 0) {
         good = wdb_log_roll(log) == 0;
     }
-    if (good && below(n, 24) == 0) {
-        const int rc = wdb_store_merge(w->store);
-        good = rc == 0 || rc == WALKERDB_EABORTED;
+    if (good && crash_store_below(n, 24) == 0) {
+        good = crash_store_merge_some(w);
     }
-    if (good && below(n, 30) == 0) {
+    if (good && crash_store_below(n, 30) == 0) {
         good = make_backup(w);
     }
-    if (good && below(n, 14) == 0) {
+    if (good && crash_store_below(n, 14) == 0) {
         good = reopen(w);
     }
     return good;
@@ -337,10 +296,11 @@ static void workload(void *context, struct sim_env *env)
     for (n->turn = 0; good && n->turn < n->turns; n->turn++) {
         good = one_turn(&w);
     }
-    if (good &&
-        !store_model_check(&n->model, w.store, n->model.state_count - 1)) {
-        complain(n, "at the end of the workload, batches", 0,
-                 n->model.state_count);
+    const uint32_t shown = w.deposed ? store_model_at(&n->model, w.applied)
+                                     : n->model.state_count - 1;
+    if (good && !store_model_check(&n->model, w.store, shown)) {
+        crash_store_complain(n, "at the end of the workload, batches", 0,
+                             n->model.state_count);
         good = false;
     }
     n->live = NULL;
@@ -350,6 +310,7 @@ static void workload(void *context, struct sim_env *env)
     if (w.batch.applied == 0) {
         wdb_batch_release(&w.batch);
     }
+    crash_store_forget_saved(&w);
     n->broken = !good;
 }
 
@@ -371,7 +332,7 @@ static bool holds_state(struct notes *n, struct wdb_store *store,
         }
     }
     if (!store_model_check(&n->model, store, number)) {
-        complain(n, "not the state of batch", number, last);
+        crash_store_complain(n, "not the state of batch", number, last);
         return false;
     }
     return true;
@@ -401,7 +362,8 @@ static bool check_committed(struct notes *n, struct wdb_store *store,
 {
     const uint64_t committed = wdb_log_committed(wdb_store_log(store));
     if (committed > n->committed) {
-        complain(n, "committed after recovery", committed, n->committed);
+        crash_store_complain(n, "committed after recovery", committed,
+                             n->committed);
         return false;
     }
     if (!holds_state(n, store, committed)) {
@@ -410,7 +372,7 @@ static bool check_committed(struct notes *n, struct wdb_store *store,
     for (uint64_t i = committed + 1; i <= last; i++) {
         const int rc = wdb_store_apply_entry(store, i);
         if (rc != 0) {
-            complain(n, "applying entry", i, (uint64_t)-rc);
+            crash_store_complain(n, "applying entry", i, (uint64_t)-rc);
             return false;
         }
     }
@@ -427,7 +389,7 @@ static bool goes_on(struct notes *n, struct sim_env *env,
     }
     int rc = wdb_store_merge(store);
     if (rc != 0) {
-        complain(n, "error of merge", (uint64_t)-rc, 0);
+        crash_store_complain(n, "error of merge", (uint64_t)-rc, 0);
         return false;
     }
     bool good = holds_state(n, store, last);
@@ -437,7 +399,7 @@ static bool goes_on(struct notes *n, struct sim_env *env,
     wdb_store_abandon(store);
     store = open_again(n, env, DIR_NAME, &rc);
     if (store == NULL) {
-        complain(n, "second opening", (uint64_t)-rc, 0);
+        crash_store_complain(n, "second opening", (uint64_t)-rc, 0);
         return false;
     }
     if (good && n->truncates) {
@@ -466,12 +428,13 @@ static bool check_backup(struct notes *n, struct sim_env *env, uint32_t number)
             n->complaint[0] = '\0';
             return true; /* no database */
         }
-        complain(n, "a backup does not open", (uint64_t)-rc, number);
+        crash_store_complain(n, "a backup does not open", (uint64_t)-rc,
+                             number);
         return false;
     }
     const uint64_t last = wdb_log_index_last(wdb_store_log(store));
     if (last < backup->index) {
-        complain(n, "a backup ends at", last, backup->index);
+        crash_store_complain(n, "a backup ends at", last, backup->index);
         wdb_store_abandon(store);
         return false;
     }
@@ -491,17 +454,18 @@ static bool check(void *context, struct sim_env *env,
     n->complaint[0] = '\0';
     struct wdb_store *store = open_again(n, env, DIR_NAME, &rc);
     if (store == NULL) {
-        complain(n, "it does not open", (uint64_t)-rc, 0);
+        crash_store_complain(n, "it does not open", (uint64_t)-rc, 0);
         return false;
     }
     const uint64_t last = wdb_log_index_last(wdb_store_log(store));
     bool good = true;
     if (last < n->durable) {
-        complain(n, "it ends at entry", last, n->durable);
+        crash_store_complain(n, "it ends at entry", last, n->durable);
         good = false;
     }
     if (good && n->truncates) {
-        good = check_committed(n, store, last);
+        good = crash_store_check_base(n, wdb_store_log(store)) &&
+               check_committed(n, store, last);
     }
     good = good && holds_state(n, store, last);
     if (good && state->seed % 4 == 0) {
@@ -556,9 +520,9 @@ static bool run_seed(struct tally *t)
     const struct sim_explore explore = {
         .disk = disk,
         .seed = t->seed,
-        .states_per_policy = 1 + (uint32_t)below(n, 2),
-        .op_first = 1 + below(n, 16),
-        .op_stride = 3 + below(n, 16),
+        .states_per_policy = 1 + (uint32_t)crash_store_below(n, 2),
+        .op_first = 1 + crash_store_below(n, 16),
+        .op_stride = 3 + crash_store_below(n, 16),
         .state_count_max = left < STATES_OF_A_SEED ? left : STATES_OF_A_SEED,
         .workload = workload,
         .check = check,
