@@ -34,6 +34,7 @@ struct wdb_server_cluster {
     struct wdb_identity identity;
     bool has_identity;
     struct wdb_peer_secret secret;
+    bool secret_came; /* later than the start; of the thread that joins */
     struct wdb_raft_loop *loop;
     struct wdb_peer_net *peers;
     struct wdb_raft *raft;
@@ -583,10 +584,26 @@ struct wdb_raft *wdb_server_cluster_raft(struct wdb_server_cluster *c)
 
 /* --- joining ---------------------------------------------------------------------------- */
 
+/* PATH may be shared with the node that founds the cluster, which makes the
+ * secret when we are running already. */
+static void look_for_secret(struct wdb_server_cluster *c)
+{
+    struct wdb_peer_secret secret;
+    char *message = NULL;
+    if (!c->secret.is_set && !c->secret_came &&
+        wdb_peer_secret_load(c->secret_dir, &secret, &message) == 0 &&
+        secret.is_set) {
+        c->secret_came = wdb_peer_net_set_secret(c->peers, &secret) == 0;
+    }
+    free(message);
+}
+
+/* Asked again and again by the thread that joins. */
 static bool is_member(void *context)
 {
-    const struct wdb_server_cluster *c = context;
+    struct wdb_server_cluster *c = context;
     struct wdb_raft_status status;
+    look_for_secret(c);
     wdb_raft_status(c->raft, &status);
     for (uint32_t i = 0; i < status.peer_count; i++) {
         const struct wdb_member *member = &status.peers[i].member;
