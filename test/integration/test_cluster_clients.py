@@ -31,8 +31,7 @@ def shared():
         SHARED.append(Cluster(3))
         atexit.register(SHARED[0].close)
     cluster = SHARED[0]
-    cluster.heal()
-    cluster.wait_leader()
+    cluster.mend()
     for node in cluster.nodes:
         check_eq(node.cmd("CONFIG", "SET", "cluster-redirect", "no"), "OK")
     return cluster

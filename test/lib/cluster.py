@@ -356,6 +356,13 @@ class Cluster:
                     node.process = None
                 node.start(wait=False)
 
+    def mend(self):
+        """Heal, and wait until all nodes are up and somebody leads."""
+        self.heal()
+        for node in self.nodes:
+            wait_for(node.is_ready, 30, what="node ready")
+        return self.wait_leader()
+
     def stop(self, number=signal.SIGTERM, timeout_s=60):
         """Ask all to end, once, then wait; returns the exit codes by name."""
         codes = {}
