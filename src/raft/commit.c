@@ -73,6 +73,10 @@ static void note_members_committed(struct wdb_raft *raft)
         wdb_raft_say(raft, WDB_LOG_WARNING,
                      "this node was removed from the cluster; it serves no "
                      "more, and may not come back under its id");
+    } else if (wdb_members_voters(&raft->members) == 2) {
+        wdb_raft_say(raft, WDB_LOG_WARNING,
+                     "two nodes vote now: the death of either stops writes, "
+                     "until a third joins");
     }
 }
 
