@@ -106,10 +106,12 @@ int wdb_expiry_add(struct wdb_store *store, uint64_t hash, uint32_t database,
     struct wdb_stripe *stripe =
         &store->stripes[wdb_stripe_of(hash, store->stripe_count)];
     if (stripe->heap == NULL) {
-        const int rc = wdb_expiry_heap_new(&stripe->heap);
+        struct wdb_expiry_heap *heap;
+        const int rc = wdb_expiry_heap_new(&heap);
         if (rc != 0) {
             return rc;
         }
+        atomic_store(&stripe->heap, heap);
     }
     /* Before the new item, which the keydir does not know yet. */
     if (!store->loading) {
@@ -201,5 +203,6 @@ void wdb_expiry_clear(struct wdb_stripe *stripe)
 
 uint64_t wdb_expiry_memory(const struct wdb_stripe *stripe)
 {
-    return stripe->heap == NULL ? 0 : wdb_expiry_heap_memory(stripe->heap);
+    const struct wdb_expiry_heap *heap = atomic_load(&stripe->heap);
+    return heap == NULL ? 0 : wdb_expiry_heap_memory(heap);
 }

@@ -363,9 +363,10 @@ static int drive(struct wdb_merge *merge, bool sweep)
         } else if (!idle || (sweep && merge->sweep != NULL)) {
             rc = step(merge);
         }
+        const bool is_through = !sweep || merge->sweep == NULL;
         pthread_mutex_unlock(&merge->mutex);
         if (rc == WALKERDB_ENOTFOUND) {
-            if (!sweep || merge->sweep == NULL) {
+            if (is_through) {
                 return 0;
             }
         } else if (rc == WALKERDB_EAGAIN) {

@@ -38,8 +38,8 @@ struct wdb_stripe {
     pthread_mutex_t mutex;
     _Atomic uint64_t last_write;
     _Atomic uint64_t next_expiry;
-    struct wdb_expiry_heap *heap;
-    uint32_t expiry_adds;       /* to the heap, ever */
+    _Atomic(struct wdb_expiry_heap *) heap; /* statistics have no lock */
+    uint32_t expiry_adds;                   /* to the heap, ever */
     uint64_t expiry_live;       /* keys with an expiry, as counted last */
     struct wdb_undo_ring undos; /* of plain records, not committed */
     struct wdb_links headers;   /* objects whose key is of this stripe */
@@ -83,7 +83,7 @@ struct wdb_store {
 
     struct wdb_merge *merge;
     struct wdb_background *background;
-    uint64_t load_duration_ms, load_hint_count, load_scan_count;
+    _Atomic uint64_t load_duration_ms, load_hint_count, load_scan_count;
     /* Instead of the option's, while a snapshot is being loaded; or NULL. */
     void (*load_progress)(void *context, uint64_t done);
     void *load_context;

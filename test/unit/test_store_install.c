@@ -1,4 +1,6 @@
 /* test_store_install.c - a snapshot takes the place of everything. */
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #include "fault_alloc.h"
@@ -384,6 +386,118 @@ TEST(install_refuses)
     CHECK_EQ(install(&p), 0);
     take_model(&p);
     check_installed(&p);
+    pair_release(&p);
+}
+
+/* --- threads ---------------------------------------------------------------
+ */
+
+struct bystander {
+    struct wdb_store *store;
+    atomic_bool stop;
+    uint64_t turns;
+};
+
+/* What may go on while a snapshot is installed: statistics, and prefetching,
+ * which holds no lock. */
+static void *look_on(void *argument)
+{
+    struct bystander *b = argument;
+    struct wdb_epoch *epoch = wdb_log_epoch(wdb_store_log(b->store));
+    while (!atomic_load(&b->stop)) {
+        struct wdb_store_stats stats;
+        wdb_store_stats(b->store, &stats);
+        const int slot = wdb_epoch_enter(epoch);
+        const struct wdb_keydir *keydir =
+            wdb_store_keydir(b->store, wdb_store_database(b->store, 0));
+        for (uint32_t k = 0; k < MODEL_KEYS && keydir != NULL; k++) {
+            struct model_text text;
+            struct wdb_keydir_probe probe;
+            const uint64_t hash =
+                wdb_store_hash(b->store, store_model_key(k, &text));
+            wdb_keydir_probe_bucket(keydir, hash, &probe);
+            wdb_keydir_probe_entry(&probe);
+            const wdb_position position = wdb_keydir_probe_position(&probe);
+            if (position != 0) {
+                (void)wdb_log_peek(wdb_store_log(b->store), position);
+            }
+        }
+        wdb_epoch_exit(epoch, slot);
+        b->turns++;
+    }
+    return NULL;
+}
+
+static void *merge_on_demand(void *argument)
+{
+    struct bystander *b = argument;
+    while (!atomic_load(&b->stop)) {
+        const int rc = wdb_store_merge(b->store);
+        CHECK(rc == 0 || rc == WALKERDB_EABORTED || rc == WALKERDB_EBUSY);
+        b->turns++;
+    }
+    return NULL;
+}
+
+/* Write something that the model does not know. */
+static void scribble(struct store_fixture *f, int number)
+{
+    static const uint8_t value[2000];
+    uint64_t index;
+    const struct wdb_record record = {
+        .kind = WDB_RECORD_PUT,
+        .database = wdb_store_database(f->store, 5),
+        .key = wdb_slice(&number, sizeof(number)),
+        .value = wdb_slice(value, sizeof(value)),
+    };
+    wdb_batch_clear(&f->batch);
+    CHECK_EQ(wdb_batch_add(&f->batch, &record,
+                           wdb_store_hash(f->store, record.key)),
+             0);
+    wdb_store_lock_all(f->store);
+    CHECK_EQ(wdb_store_commit(f->store, &f->batch, &index), 0);
+    wdb_store_unlock_all(f->store);
+}
+
+TEST(install_beside_threads)
+{
+    struct pair p;
+    REQUIRE(pair_init(&p, 6, 0));
+    wdb_store_close(p.follower.store);
+    p.follower.options.log.background_thread = true;
+    p.follower.options.load_threads = 2;
+    REQUIRE(store_fixture_open(&p.follower));
+    struct bystander looker = {.store = p.follower.store};
+    struct bystander merger = {.store = p.follower.store};
+    pthread_t threads[2];
+    CHECK_EQ(pthread_create(&threads[0], NULL, look_on, &looker), 0);
+    CHECK_EQ(pthread_create(&threads[1], NULL, merge_on_demand, &merger), 0);
+    for (int round = 0; round < 12 && !test_has_failed(); round++) {
+        wdb_log_hold(wdb_store_log(p.follower.store), true);
+        write_image(&p);
+        CHECK_EQ(install(&p), 0);
+        snapshot_image_remove(sim_env_base(p.follower.env), INCOMING);
+        CHECK(store_model_check(&p.leader.model, p.follower.store,
+                                p.leader.model.state_count - 1));
+        wdb_log_hold(wdb_store_log(p.follower.store), false);
+        for (int i = 0; i < 30; i++) {
+            scribble(&p.follower, i);
+            commit_all(&p.follower);
+        }
+        /* The leader's log must end behind the follower's. */
+        const uint64_t end =
+            wdb_log_index_last(wdb_store_log(p.follower.store));
+        while (wdb_log_index_last(wdb_store_log(p.leader.store)) < end) {
+            store_fixture_run(&p.leader, 5);
+        }
+        snapshot_image_release(&p.image);
+        CHECK_EQ(snapshot_image_take(&p.image, p.leader.store), 0);
+    }
+    atomic_store(&looker.stop, true);
+    atomic_store(&merger.stop, true);
+    pthread_join(threads[0], NULL);
+    pthread_join(threads[1], NULL);
+    CHECK(looker.turns > 0 && merger.turns > 0);
     pair_release(&p);
 }
 
