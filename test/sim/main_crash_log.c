@@ -12,6 +12,7 @@
  *   - it ends where a batch ended;
  *   - nothing that was durable is missing; if no byte was lost, nothing that
  *     was written is missing either;
+ *   - what was kept for Raft is the last that was set, or was being set;
  *   - what was found survives another power cut at once, and new records
  *     behind it do, too.
  *
@@ -108,7 +109,8 @@ struct notes {
     uint64_t number_next;
     const struct wdb_log *live; /* what it promises now */
     uint64_t durable, appended;
-    uint64_t truncating; /* from this index on: may be gone or not */
+    uint64_t truncating;      /* from this index on: may be gone or not */
+    uint64_t base, base_next; /* kept for Raft: set; being set, or the same */
     const char *complaint;
     bool broken; /* the workload itself failed */
 };
@@ -193,6 +195,35 @@ static bool truncate_some(struct work *w)
     return true;
 }
 
+/* What is not the leader takes no batch. */
+static bool hold_once(struct work *w)
+{
+    const uint64_t last = wdb_log_index_last(w->log);
+    wdb_log_hold(w->log, true);
+    const int rc =
+        log_fixture_append(w->log, w->notes->number_next, 1, 10, NULL);
+    const bool good =
+        rc == WALKERDB_ENOTLEADER && wdb_log_index_last(w->log) == last;
+    wdb_log_hold(w->log, false);
+    return good;
+}
+
+static bool set_base(struct work *w)
+{
+    struct notes *notes = w->notes;
+    uint8_t bytes[100] = {0};
+    notes->base_next = notes->base + 1;
+    wdb_store64(bytes, notes->base_next);
+    const struct wdb_slice base =
+        wdb_slice(bytes,
+                  8 + (size_t)test_random_below(&w->random, sizeof(bytes) - 8));
+    if (wdb_log_set_base(w->log, true, base, notes->base_next) != 0) {
+        return false;
+    }
+    notes->base = notes->base_next;
+    return true;
+}
+
 static bool reopen(struct work *w, bool crash)
 {
     struct wdb_log_options options;
@@ -247,6 +278,12 @@ static bool one_turn(struct work *w)
         }
         if (test_random_below(&w->random, 4) == 0) {
             good = truncate_some(w);
+        }
+        if (good && test_random_below(&w->random, 5) == 0) {
+            good = hold_once(w);
+        }
+        if (good && test_random_below(&w->random, 5) == 0) {
+            good = set_base(w);
         }
     }
     if (s->rolls && good && test_random_below(&w->random, 3) == 0) {
@@ -446,6 +483,19 @@ static bool goes_on(struct notes *notes, struct sim_env *env,
     return good;
 }
 
+static bool base_is_right(struct notes *notes, const struct wdb_log *log)
+{
+    const struct wdb_slice bytes = wdb_log_base(log);
+    const uint64_t base = bytes.size < 8 ? 0 : wdb_load64(bytes.data);
+    if ((base == notes->base || base == notes->base_next) &&
+        wdb_log_is_cluster(log) == (base > 0) &&
+        wdb_log_retained(log) >= base) {
+        return true;
+    }
+    notes->complaint = "what was kept for Raft is lost";
+    return false;
+}
+
 static bool check(void *context, struct sim_env *env,
                   const struct sim_state *state)
 {
@@ -465,7 +515,8 @@ static bool check(void *context, struct sim_env *env,
         return false;
     }
     /* What is served now must not vanish any more. */
-    bool good = survives_another(notes, env, state->seed, batches);
+    bool good = base_is_right(notes, log) &&
+                survives_another(notes, env, state->seed, batches);
     if (good && state->seed % 2 == 0) {
         good = goes_on(notes, env, log, batches, state->seed);
     }
@@ -575,7 +626,8 @@ static const struct {
     MUTATION(IGNORE_CHAIN),        MUTATION(IGNORE_PAYLOAD),
     MUTATION(CUT_BEFORE_MANIFEST), MUTATION(SKIP_RECOVERY_SYNC),
     MUTATION(SKIP_BAD_ENTRY),      MUTATION(SKIP_TRUNCATION),
-    MUTATION(SHORT_WRITE),
+    MUTATION(SHORT_WRITE),         MUTATION(IGNORE_HOLD),
+    MUTATION(SKIP_BASE),
 };
 
 static int run_mutations(int argc, char **argv)
