@@ -354,7 +354,7 @@ static bool is_welcome(struct wdb_raft *raft, wdb_node_id from,
                        const struct wdb_message *message)
 {
     if (message->to != raft->self || from == raft->self || from == 0 ||
-        wdb_members_is_removed(&raft->members, from)) {
+        wdb_raft_is_removed(raft, from)) {
         return false;
     }
     if (raft->members.count == 0 ||

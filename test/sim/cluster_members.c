@@ -199,7 +199,10 @@ static void look(struct cluster *cluster, struct cluster_node *leader)
     if (is_complete(cluster, &members)) {
         cluster->stable_ns =
             cluster->stable_ns == 0 ? cluster_now(cluster) : cluster->stable_ns;
-        cluster->amnesiac = CLUSTER_NODES_MAX;
+        if (cluster->amnesiac != CLUSTER_NODES_MAX &&
+            !cluster->nodes[cluster->amnesiac].is_rotten) {
+            cluster->amnesiac = CLUSTER_NODES_MAX;
+        }
     } else {
         cluster->stable_ns = 0;
         if (!cluster->is_asking && !remove_one(leader, &members)) {
