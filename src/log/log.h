@@ -122,7 +122,8 @@ WDB_MUST_CHECK int wdb_log_append(struct wdb_log *log, const uint8_t *records,
  * Append an entry of its own. The open entry is closed first. Either a local
  * one, a barrier or a configuration change, whose index is 0: index, term, time
  * and checksum are filled in. Or a whole entry that came from a leader: its
- * index must be the next one and its term at least the log's, which it becomes.
+ * index must be the next one; its term becomes the log's (the caller sees to it
+ * that terms do not fall from one entry to the next).
  * The payload's size is a multiple of 8. Position of the payload in *out.
  * EINVALID; others as for append.
  */

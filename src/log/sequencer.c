@@ -297,7 +297,9 @@ static int complete_entry(struct wdb_log *log,
         } else {
             out->payload_crc = wdb_payload_crc(0, payload, out->payload_size);
         }
-    } else if (out->index != log->index_closed + 1 || out->term < log->term) {
+    } else if (out->index != log->index_closed + 1 || out->term == 0) {
+        /* Its term may be below the log's: ours led in a later one, or had
+         * entries of it that were truncated. */
         return WALKERDB_EINVALID;
     }
     wdb_debug_assert(wdb_entry_verify_payload(out, payload) == 0);

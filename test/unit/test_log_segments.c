@@ -247,6 +247,35 @@ TEST(log_truncate_refuses_committed)
     log_place_leave(&place);
 }
 
+/* A leader of term 7 that lost office gets what one of term 6 had written. */
+TEST(log_takes_entries_of_older_terms)
+{
+    struct log_place place = log_place_sim();
+    struct wdb_log *log = open_log(&place, true);
+    struct wdb_log_place at;
+    REQUIRE(log != NULL);
+    fill(log, 1, 10, 100);
+    wdb_log_set_term(log, 7);
+    fill(log, 11, 5, 100);
+    REQUIRE_EQ(wdb_log_flush(log), 0);
+    REQUIRE_EQ(wdb_log_truncate(log, 11), 0);
+    const struct wdb_entry_header entry = {.index = 11,
+                                           .term = 6,
+                                           .type = WDB_ENTRY_BARRIER};
+    CHECK_EQ(wdb_log_append_entry(log, &entry, NULL, &at), 0);
+    CHECK_EQ(wdb_log_append_entry(log, &entry, NULL, &at), WALKERDB_EINVALID);
+    wdb_log_close(log);
+    log = open_log(&place, true);
+    REQUIRE(log != NULL);
+    CHECK_EQ(wdb_log_index_last(log), 11);
+    const struct wdb_entry_header next = {.index = 12,
+                                          .term = 6,
+                                          .type = WDB_ENTRY_BARRIER};
+    CHECK_EQ(wdb_log_append_entry(log, &next, NULL, &at), 0);
+    wdb_log_close(log);
+    log_place_leave(&place);
+}
+
 /* --- merge ----------------------------------------------------------------- */
 
 /* Copy the records of a run of sealed segments into a merged one. */
