@@ -87,8 +87,9 @@ void wdb_raft_offer(struct wdb_raft *raft, wdb_node_id to)
         .logger = raft->options.logger,
         .rate = raft->options.transfer_rate,
     };
-    if (peer == NULL || peer->source != NULL || !wdb_raft_is_leader(raft) ||
-        raft->executed_from == UINT64_MAX) {
+    /* A leader that does not serve yet, too: it may need this peer to commit
+     * its first entry. */
+    if (peer == NULL || peer->source != NULL || !wdb_raft_is_leader(raft)) {
         return; /* the core asks again */
     }
     struct end *end = make_end(raft, to, &options.owner);
