@@ -162,8 +162,8 @@ bool wdb_executor_waits_for_cluster(const struct wdb_executor *executor,
     {
         struct wdb_session *session =
             WDB_LIST_ENTRY(node, struct wdb_session, ready_node);
-        if (session->hold == WDB_HOLD_REPLY) {
-            waits = true;
+        if (session->hold == WDB_HOLD_REPLY || session->hold == WDB_HOLD_ROOM) {
+            waits = true; /* looked at again in a moment */
         } else if (session->hold == WDB_HOLD_LEADER) {
             waits = true;
             *due_out |= is_due(session, &state);

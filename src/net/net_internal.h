@@ -77,6 +77,7 @@ struct wdb_worker {
     uv_check_t check;
     uv_idle_t idle; /* runs while input is left: the loop does not sleep */
     uv_timer_t timer;
+    uv_timer_t wait_timer; /* runs while requests wait for the cluster */
     struct wdb_executor *executor;
     struct wdb_stats_worker *stats;
     struct wdb_list connections;

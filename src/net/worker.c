@@ -17,6 +17,8 @@
 #define TICK_MS        100
 #define TICKS_PER_LOOK 10 /* at every connection */
 #define TICK_END_MS    1
+/* How often replies are looked at that wait for what moves no gate (WAIT). */
+#define TICK_WAIT_MS 5
 
 /* --- mail -------------------------------------------------------------------- */
 
@@ -218,6 +220,11 @@ static void send_all(struct wdb_worker *worker)
     }
 }
 
+static void on_wait(uv_timer_t *timer)
+{
+    (void)timer; /* the check callback does the rest */
+}
+
 /* Requests that wait for a leader: a change wakes us, unless it has come
  * before has_gated was set. Whether another turn is due for them. */
 static bool is_awaited(struct wdb_worker *worker)
@@ -227,6 +234,7 @@ static bool is_awaited(struct wdb_worker *worker)
         return due;
     }
     atomic_store(&worker->has_gated, true);
+    uv_timer_start(&worker->wait_timer, on_wait, TICK_WAIT_MS, 0);
     (void)wdb_executor_waits_for_cluster(worker->executor, &due);
     return due;
 }
@@ -361,6 +369,7 @@ static void init_handles(struct wdb_worker *worker)
     uv_check_init(&worker->loop, &worker->check);
     uv_idle_init(&worker->loop, &worker->idle);
     uv_timer_init(&worker->loop, &worker->timer);
+    uv_timer_init(&worker->loop, &worker->wait_timer);
     worker->wake.data = worker->check.data = worker->idle.data =
         worker->timer.data = worker;
 }
@@ -453,6 +462,7 @@ void wdb_worker_free(struct wdb_worker *worker)
     uv_close((uv_handle_t *)&worker->check, NULL);
     uv_close((uv_handle_t *)&worker->idle, NULL);
     uv_close((uv_handle_t *)&worker->timer, NULL);
+    uv_close((uv_handle_t *)&worker->wait_timer, NULL);
     if (worker->part != NULL) {
         part_ops(worker)->stop(worker->part);
     }
