@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "admin/process.h"
@@ -21,6 +22,10 @@
 #include "server/options.h"
 #include "server/process.h"
 #include "walkerdb.h"
+
+/* How long a leader that ends answers followers that have not heard of it. */
+#define FAREWELL_MS      1000
+#define FAREWELL_STEP_MS 5
 
 static const struct wdb_logger *logger_of(const struct wdb_server *server)
 {
@@ -400,6 +405,24 @@ static void release_context(struct wdb_server *server)
     server->has_context = false;
 }
 
+/*
+ * Followers that do not know of the new leader yet go on sending their clients'
+ * requests here, where they are refused, and so tried again there. If we hung up
+ * before, nobody could tell that they were not done.
+ */
+static void wait_for_followers(struct wdb_server *server)
+{
+    const struct timespec step = {.tv_nsec = FAREWELL_STEP_MS * 1000000L};
+    struct wdb_proxy_workers_stats stats;
+    for (int ms = 0; ms < FAREWELL_MS; ms += FAREWELL_STEP_MS) {
+        wdb_proxy_workers_stats(server->proxy, &stats);
+        if (stats.acceptor.channels_now == 0) {
+            return;
+        }
+        nanosleep(&step, NULL);
+    }
+}
+
 void wdb_server_release(struct wdb_server *server)
 {
     struct wdb_context *context = &server->context;
@@ -407,6 +430,7 @@ void wdb_server_release(struct wdb_server *server)
     atomic_store(&context->stopping, true);
     if (net != NULL && server->cluster != NULL) {
         wdb_server_cluster_resign(server->cluster);
+        wait_for_followers(server);
     }
     if (net != NULL) {
         wdb_backup_stop(context);
