@@ -162,6 +162,7 @@ void wdb_log_set_committed(struct wdb_log *log, uint64_t index);
 void wdb_log_set_retained(struct wdb_log *log, uint64_t index);
 /* Close the open entry and use this term from now on. */
 void wdb_log_set_term(struct wdb_log *log, uint64_t term);
+uint64_t wdb_log_term(struct wdb_log *log);
 /* max(clock, last logged time): leader time, frozen by the caller per batch */
 uint64_t wdb_log_time_ms(struct wdb_log *log);
 int wdb_log_set_sync_policy(struct wdb_log *log, enum wdb_sync_policy policy);

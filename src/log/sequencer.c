@@ -375,6 +375,14 @@ void wdb_log_set_term(struct wdb_log *log, uint64_t term)
     pthread_mutex_unlock(&log->sequencer);
 }
 
+uint64_t wdb_log_term(struct wdb_log *log)
+{
+    pthread_mutex_lock(&log->sequencer);
+    const uint64_t term = log->term;
+    pthread_mutex_unlock(&log->sequencer);
+    return term;
+}
+
 void wdb_log_hold(struct wdb_log *log, bool hold)
 {
     pthread_mutex_lock(&log->sequencer);

@@ -233,8 +233,9 @@ int wdb_store_new_object(struct wdb_store *store, struct wdb_object_id *out)
         registry->id_end = rc == 0 ? end : registry->id_end;
     }
     if (rc == 0) {
+        /* A term has one leader, and each node counts for itself. */
         *out = (struct wdb_object_id){
-            .term = 1,
+            .term = wdb_log_term(store->log),
             .counter = registry->id_next++,
         };
     }

@@ -357,6 +357,23 @@ TEST(install_tells_how_far_it_is)
     pair_release(&p);
 }
 
+/* Two nodes that count for themselves lead one after the other. */
+TEST(objects_of_two_leaders)
+{
+    struct pair p;
+    struct wdb_object_id a, b;
+    REQUIRE(pair_init(&p, 2, 0));
+    wdb_log_set_term(wdb_store_log(p.leader.store), 5);
+    wdb_log_set_term(wdb_store_log(p.follower.store), 6);
+    for (int i = 0; i < 100; i++) {
+        CHECK_EQ(wdb_store_new_object(p.leader.store, &a), 0);
+        CHECK_EQ(wdb_store_new_object(p.follower.store, &b), 0);
+        CHECK_EQ(a.term, 5);
+        CHECK_EQ(b.term, 6);
+    }
+    pair_release(&p);
+}
+
 /* What must not be done. */
 TEST(install_refuses)
 {
