@@ -11,6 +11,8 @@
 #include "walkerdb.h"
 
 #define SLOTS_MAX ((uint32_t)1 << 16)
+/* A channel that is quiet for so long keeps no buffer. */
+#define IDLE_MS 2000
 
 /* --- the hub -------------------------------------------------------------------- */
 
@@ -115,6 +117,25 @@ void wdb_acceptor_hub_close_killed(struct wdb_acceptor_hub *hub)
         if (atomic_load_explicit(&channel->session->kill,
                                  memory_order_acquire)) {
             wdb_channel_mark(channel);
+        }
+    }
+}
+
+void wdb_acceptor_hub_tick(struct wdb_acceptor_hub *hub)
+{
+    struct wdb_env *env = hub->options.context->env;
+    const uint64_t now_ms = env->ops->time_ms(env);
+    WDB_LIST_FOREACH(node, &hub->channels)
+    {
+        struct wdb_session *session =
+            WDB_LIST_ENTRY(node, struct wdb_channel, node)->session;
+        const uint64_t active_ms =
+            atomic_load_explicit(&session->last_active_ms,
+                                 memory_order_relaxed);
+        if (session->input.size == session->input_used &&
+            now_ms > active_ms + IDLE_MS) {
+            session->input_used = 0;
+            wdb_buffer_release(&session->input);
         }
     }
 }

@@ -60,6 +60,8 @@ bool wdb_acceptor_hub_send(struct wdb_acceptor_hub *hub, struct wdb_gate gate);
 bool wdb_acceptor_hub_has_work(const struct wdb_acceptor_hub *hub);
 /* Close channels whose session somebody wants killed. */
 void wdb_acceptor_hub_close_killed(struct wdb_acceptor_hub *hub);
+/* About once a second: give back memory that idle channels do not need. */
+void wdb_acceptor_hub_tick(struct wdb_acceptor_hub *hub);
 const struct wdb_acceptor_stats *wdb_acceptor_hub_stats(
     const struct wdb_acceptor_hub *hub);
 /* For struct wdb_forward_ops. */

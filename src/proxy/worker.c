@@ -91,8 +91,6 @@ static void look_for_leader(struct wdb_proxy_part *part)
                sizeof(leader.raft_address));
     }
     part->leader_version = version;
-    wdb_proxy_set_hold(part->proxy,
-                       wdb_forwarder_hold_ns(part->workers->context->config));
     wdb_proxy_set_target(part->proxy, &target, wdb_proxy_part_now(part));
 }
 
@@ -168,6 +166,12 @@ static void part_run(void *context)
             link->wants_flush = false;
             wdb_proxy_link_send(link);
         }
+    }
+    if (now_ns >= part->tick_ns) {
+        part->tick_ns = now_ns + WDB_NS_PER_S;
+        wdb_acceptor_hub_tick(part->hub);
+        wdb_proxy_set_hold(part->proxy, wdb_forwarder_hold_ns(
+                                            part->workers->context->config));
     }
     if (next_ns != UINT64_MAX) {
         set_timer(part, next_ns, now_ns);

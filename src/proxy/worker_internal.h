@@ -51,6 +51,7 @@ struct wdb_proxy_part {
     struct wdb_list links, dials;
     uint64_t leader_version;
     uint64_t timer_ns; /* when the timer is set to; 0: it is not */
+    uint64_t tick_ns;  /* the next look at idle channels */
     bool is_due;       /* another turn, at once */
     bool is_stopped;
     _Atomic uint64_t shown[WDB_PROXY_SHOWN_COUNT]; /* for the statistics */

@@ -8,8 +8,10 @@
 
 #include "base/time.h"
 #include "lib/cmd_cluster.h"
+#include "lib/fault_alloc.h"
 #include "proxy/acceptor.h"
 #include "proxy/forward.h"
+#include "walkerdb.h"
 
 #define LEADERS 2
 
@@ -33,6 +35,9 @@ static struct wdb_proxy *proxy;
 static struct leader leaders[LEADERS];
 static uint64_t now_ns;
 static bool cut; /* nothing comes through to the follower */
+/* This allocation fails in the leader's receiving, or sending. */
+static uint64_t fail_receiving, fail_sending;
+static uint32_t faults;
 
 /* --- the connection ------------------------------------------------------------- */
 
@@ -79,6 +84,21 @@ static void break_link(struct leader *leader)
     wdb_upstream_broken(upstream, now_ns);
 }
 
+static void begin_fault(uint64_t nth)
+{
+    if (nth > 0) {
+        fault_alloc_arm(nth);
+    }
+}
+
+static void end_fault(uint64_t *nth)
+{
+    if (*nth > 0 && fault_alloc_disarm()) {
+        faults++;
+        *nth = 0;
+    }
+}
+
 /* Move what there is; in small pieces. */
 static void to_leader(struct leader *leader)
 {
@@ -91,7 +111,14 @@ static void to_leader(struct leader *leader)
         memcpy(to, part.iov_base, size);
         wdb_upstream_handed(leader->upstream, size);
         wdb_output_consume(output, size);
-        CHECK_EQ(wdb_acceptor_received(leader->acceptor, size), 0);
+        begin_fault(fail_receiving);
+        const int rc = wdb_acceptor_received(leader->acceptor, size);
+        end_fault(&fail_receiving);
+        if (rc != 0) {
+            CHECK_EQ(rc, WALKERDB_ENOMEM);
+            break_link(leader);
+            return;
+        }
     }
 }
 
@@ -135,8 +162,14 @@ static void turn(void)
         /* A client's turn is one of the executor, with its jobs. */
         wdb_acceptor_hub_begin(leader->hub);
         CHECK_REPLY(leader->client, "PING", "+PONG");
-        (void)wdb_acceptor_hub_send(leader->hub,
-                                    wdb_executor_gate(leader->executor));
+        const struct wdb_gate gate = wdb_executor_gate(leader->executor);
+        begin_fault(fail_sending);
+        (void)wdb_acceptor_hub_send(leader->hub, gate);
+        end_fault(&fail_sending);
+        if (leader->upstream != NULL &&
+            wdb_acceptor_output(leader->acceptor)->failed) {
+            break_link(leader);
+        }
         if (leader->upstream != NULL) {
             to_follower(leader);
         }
@@ -539,5 +572,31 @@ TEST(silent_requests)
     CHECK_ASK(client, "SET a 1 ; SET b 2", "");
     CHECK_REPLY(client, "CLIENT REPLY ON", "+OK");
     CHECK_ASK(client, "CLIENT REPLY SKIP ; INCR a ; MGET a b", "*2 $1 2 $1 2");
+    end();
+}
+
+/* No memory at the leader, at any point: the client is answered, or
+ * disconnected. */
+TEST(leader_without_memory)
+{
+    begin();
+    for (uint64_t nth = 1; nth < 40; nth++) {
+        struct cmd_client *third = cmd_client_new(world);
+        fail_receiving = nth % 2 == 0 ? nth / 2 : 0;
+        fail_sending = nth % 2 == 1 ? nth / 2 + 1 : 0;
+        (void)cmd_send(third, "MULTI ; SET a 1");
+        const char *reply = ask(third, "EXEC");
+        fail_receiving = fail_sending = 0;
+        if ((cmd_client_session(third)->flags & WDB_SESSION_CLOSING) == 0) {
+            CHECK(strcmp(reply, "*1 +OK") == 0 ||
+                  strncmp(reply, "-UNKNOWN", 8) == 0);
+            reply = ask(third, "GET a");
+            CHECK(strcmp(reply, "$1 1") == 0 || strcmp(reply, "$-1") == 0);
+        }
+        cmd_client_free(third);
+        turns(2);
+    }
+    CHECK(faults > 3);
+    CHECK_ASK(client, "GET a", "$1 1");
     end();
 }

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 
 #include "base/time.h"
+#include "lib/fault_alloc.h"
 #include "lib/test.h"
 #include "proxy/proxy.h"
 
@@ -110,6 +111,7 @@ struct world {
     uint32_t client_count;
     uint32_t changes; /* of leaders or connections: may lose watches */
     bool calm;        /* nothing breaks any more */
+    uint64_t faults;
     uint64_t answers, unknown, down, again, nulls, closes, refusals;
 };
 
@@ -118,11 +120,26 @@ static uint64_t below(struct world *world, uint64_t bound)
     return test_random_below(&world->random, bound);
 }
 
+/* An allocation that is made to fail fails once. */
 static void append(struct wdb_buffer *out, const void *data, size_t size)
 {
-    if (wdb_buffer_append(out, data, size) != 0) {
+    if (wdb_buffer_append(out, data, size) != 0 &&
+        wdb_buffer_append(out, data, size) != 0) {
         abort();
     }
+}
+
+/* Now and then there is no memory in the middle of something. */
+static void begin_fault(struct world *world)
+{
+    if (!world->calm && below(world, 60) == 0) {
+        fault_alloc_arm_thread(1 + below(world, 4));
+    }
+}
+
+static void end_fault(struct world *world)
+{
+    world->faults += fault_alloc_disarm();
 }
 
 /* --- clients --------------------------------------------------------------------- */
@@ -297,9 +314,13 @@ static void issue(struct client *client)
         return;
     }
     if (client->route == NULL) {
-        REQUIRE_EQ(wdb_proxy_route_new(world->proxy, &route_ops, client,
-                                       &client->route),
-                   0);
+        begin_fault(world);
+        const int rc = wdb_proxy_route_new(world->proxy, &route_ops, client,
+                                           &client->route);
+        end_fault(world);
+        if (rc != 0) {
+            return;
+        }
     }
     const char kind = kinds[below(world, sizeof(kinds) - 1)];
     if (kind == 'E' && client->count > 0) {
@@ -309,8 +330,11 @@ static void issue(struct client *client)
     const size_t head_size = write_request(world, kind, client, head);
     const size_t fill = below(world, 30) == 0 ? below(world, 200000) : 10;
     struct wdb_proxy_request *request;
-    if (wdb_proxy_route_request(client->route, head_size + fill + 1,
-                                &request) != 0) {
+    begin_fault(world);
+    const int rc =
+        wdb_proxy_route_request(client->route, head_size + fill + 1, &request);
+    end_fault(world);
+    if (rc != 0) {
         client->number--;
         return;
     }
@@ -683,7 +707,13 @@ static void follower_reads(struct link *link)
     }
     size_t room = 0;
     const size_t size = 1 + below(link->world, link->to_follower.size);
+    begin_fault(link->world);
     uint8_t *to = wdb_upstream_room(link->upstream, &room);
+    end_fault(link->world);
+    if (to == NULL) {
+        break_link(link);
+        return;
+    }
     const size_t piece = size < room ? size : room;
     memcpy(to, link->to_follower.data, piece);
     wdb_buffer_consume(&link->to_follower, piece);
@@ -805,7 +835,9 @@ static void step(struct world *world)
             step_link(&world->links[i]);
         }
     }
+    begin_fault(world);
     (void)wdb_proxy_run(world->proxy, world->now_ns);
+    end_fault(world);
     wdb_proxy_check(world->proxy);
 }
 
@@ -903,6 +935,7 @@ static void run_world(uint64_t seed, uint32_t steps, struct world *totals)
     totals->closes += world->closes;
     totals->refusals += world->refusals;
     totals->changes += world->changes;
+    totals->faults += world->faults;
     wdb_proxy_free(world->proxy);
     free(world);
 }
@@ -922,14 +955,16 @@ TEST(random_leaders)
         }
     }
     printf("answers %u unknown %u down %u again %u null %u closed %u "
-           "refused %u changes %u\n",
+           "refused %u changes %u faults %u\n",
            (unsigned)totals->answers, (unsigned)totals->unknown,
            (unsigned)totals->down, (unsigned)totals->again,
            (unsigned)totals->nulls, (unsigned)totals->closes,
-           (unsigned)totals->refusals, totals->changes);
+           (unsigned)totals->refusals, totals->changes,
+           (unsigned)totals->faults);
     if (count >= 24 && !test_has_failed()) {
         CHECK(totals->unknown > 0 && totals->down > 0 && totals->again > 0 &&
-              totals->nulls > 0 && totals->closes > 0 && totals->refusals > 0);
+              totals->nulls > 0 && totals->closes > 0 && totals->refusals > 0 &&
+              totals->faults > 0);
     }
     free(totals);
 }
