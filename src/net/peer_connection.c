@@ -10,9 +10,11 @@
  */
 #include <fcntl.h>
 #include <inttypes.h>
+#include <linux/sockios.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -192,6 +194,17 @@ bool wdb_peer_connection_has_room(const struct wdb_peer_connection *c)
         return c->pending_count < WDB_PEER_CONTROL_MAX;
     }
     return waiting_size(c) < WDB_PEER_BUFFER_SIZE;
+}
+
+bool wdb_peer_connection_is_behind(const struct wdb_peer_connection *c)
+{
+    int fd, unsent = 0;
+    if (c->is_closing) {
+        return false;
+    }
+    return waiting_size(c) > 0 ||
+           (uv_fileno((const uv_handle_t *)&c->tcp, &fd) == 0 &&
+            ioctl(fd, SIOCOUTQ, &unsent) == 0 && unsent > 0);
 }
 
 bool wdb_peer_connection_put(struct wdb_peer_connection *c,

@@ -270,6 +270,20 @@ static void finish_forward(struct wdb_peer_dial *dial)
               fd < 0 ? "out of file descriptors" : "");
 }
 
+/* The control connection is a new one: if the network was cut, the others of
+ * the peer may wait for TCP to send again what got lost, for seconds. */
+static void renew_others(struct wdb_peer_dial *dial)
+{
+    for (int i = 0; i < WDB_CHANNEL_COUNT; i++) {
+        struct wdb_peer_dial *other = dial->peer->dials[i];
+        if (other != NULL && other != dial && other->state == WDB_DIAL_UP &&
+            wdb_peer_connection_is_behind(other->connection)) {
+            wdb_peer_connection_close(other->connection, "the network was cut");
+            wdb_peer_dial_hurry(other);
+        }
+    }
+}
+
 void wdb_peer_dial_up(struct wdb_peer_dial *dial,
                       const struct wdb_handshake *handshake)
 {
@@ -288,6 +302,7 @@ void wdb_peer_dial_up(struct wdb_peer_dial *dial,
                              "connected to node %s (%016" PRIx64 ") at %s",
                              handshake->peer.name, dial->to,
                              dial->address_text);
+            renew_others(dial);
         }
         wdb_peer_net_has_room(dial->peer, (enum wdb_peer_channel)dial->purpose);
     }

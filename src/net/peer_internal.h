@@ -82,6 +82,9 @@ bool wdb_peer_connection_put(struct wdb_peer_connection *connection,
                              const struct wdb_message *message);
 /* Write what was gathered. */
 void wdb_peer_connection_flush(struct wdb_peer_connection *connection);
+/* Is there anything that was not sent, or that the other end has not got? */
+bool wdb_peer_connection_is_behind(
+    const struct wdb_peer_connection *connection);
 /* The socket without its handle, non-blocking; the connection is dropped. -1. */
 int wdb_peer_connection_take_fd(struct wdb_peer_connection *connection);
 /* The deadline has passed. */
