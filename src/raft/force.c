@@ -29,7 +29,12 @@ static int take_entry(struct wdb_db *db, uint64_t index,
         return code;
     }
     if (entry.type == WDB_ENTRY_CHANGE) {
-        code = wdb_members_decode(payload, entry.payload_size, &state->members);
+        struct wdb_members members;
+        code = wdb_members_decode(payload, entry.payload_size, &members);
+        if (code == 0) {
+            wdb_members_release(&state->members);
+            state->members = members;
+        }
     }
     wdb_segment_drop(segment);
     state->term = entry.term;

@@ -313,8 +313,14 @@ int wdb_raft_begin(struct wdb_raft *raft, char **message_out)
     if (code == 0) {
         raft->core_committed = wdb_log_committed(raft->log);
         raft->committed = raft->base.index;
-        wdb_assert(raft->core_committed >= raft->base.index);
-        code = take_entries(&b);
+        code = raft->core_committed >= raft->base.index
+                   ? take_entries(&b)
+                   : refuse(message_out, WALKERDB_ECORRUPT,
+                            "the log ends before what the manifest says was "
+                            "committed and given up by the cluster: a part of "
+                            "it is missing. Run walkerdb-check on -dir; the "
+                            "node has to be removed (RAFT REMOVE) and to join "
+                            "with empty directories under a new -id");
     }
     raft->applied = raft->committed;
     if (code == 0 && raft->members.count > 0 &&
