@@ -267,6 +267,7 @@ int wdb_config_directive(struct wdb_config *config, const char *where,
     int code =
         wdb_config_store(config, id, line->value, true, error, sizeof(error));
     if (code == 0) {
+        config->p->given[id] = true;
         return 0;
     }
     if (wdb_config_is_secret(id)) {
@@ -362,14 +363,32 @@ int wdb_config_absolute(const char *path, char **out)
     return 0;
 }
 
+/* A member of a cluster leaves a core to the raft thread; what fewer workers do
+ * at once shares more syncs and messages, too. */
+static void settle_threads(struct wdb_config *config)
+{
+    const int id = WDB_CONFIG_IO_THREADS;
+    if (wdb_config_bool(config, WDB_CONFIG_RAFT_ADDRESS) &&
+        !config->p->given[id] && config->p->defaults[id] > 1) {
+        config->p->defaults[id]--;
+        config->numbers[id] = config->p->defaults[id];
+    }
+}
+
 int wdb_config_settle(struct wdb_config *config)
 {
-    static const enum wdb_config_id paths[] = {WDB_CONFIG_DIR};
+    static const enum wdb_config_id paths[] = {WDB_CONFIG_DIR,
+                                               WDB_CONFIG_RAFT_DIR,
+                                               WDB_CONFIG_SHARED_PATH};
     char path[WDB_PATH_SIZE_MAX], error[WDB_CONFIG_ERROR_MAX];
     char *absolute;
     int code = 0;
+    settle_threads(config);
     for (size_t i = 0; i < WDB_COUNT(paths) && code == 0; i++) {
         wdb_config_text(config, paths[i], path, sizeof(path));
+        if (path[0] == '\0') {
+            continue;
+        }
         code = wdb_config_absolute(path, &absolute);
         if (code == 0) {
             code = wdb_config_store(config, paths[i], wdb_slice_str(absolute),

@@ -74,6 +74,7 @@ struct wdb_config_private {
     pthread_mutex_t set_lock; /* one CONFIG SET or REWRITE at a time */
     char *texts[WDB_CONFIG_COUNT];
     int64_t defaults[WDB_CONFIG_COUNT]; /* the rows', or found out at start */
+    bool given[WDB_CONFIG_COUNT];       /* by a file or the command line */
     wdb_config_apply_cb apply;
     void *apply_context;
     char *file; /* absolute; "" if none */

@@ -363,10 +363,6 @@ int wdb_server_start(struct wdb_server *server, char **message_out)
     if (code == 0) {
         code = open_database(server, message_out);
     }
-    if (server->cluster != NULL && worker_count > 1 &&
-        wdb_config_u64(server->config, WDB_CONFIG_IO_THREADS) == 0) {
-        worker_count--; /* a core for the raft thread; larger batches, too */
-    }
     code = code == 0 ? init_context(server, worker_count) : code;
     if (code == 0 && server->cluster != NULL) {
         code = wdb_server_cluster_open(server->cluster, server->context.db,
