@@ -24,6 +24,8 @@
 #define RESIGN_MS      2000
 #define RESIGN_WAIT_MS 3000
 #define TEXT_SIZE      1024
+/* Not the name of the log's lock: -raftdir may be -dir. */
+#define RAFT_LOCK_NAME "raft-lock"
 
 struct wdb_server_cluster {
     struct wdb_server_cluster_options options;
@@ -31,6 +33,7 @@ struct wdb_server_cluster {
     char raft_dir[WDB_PATH_SIZE_MAX];
     char secret_dir[WDB_PATH_SIZE_MAX];
     struct wdb_member self;
+    struct wdb_file *raft_lock; /* nobody else has -raftdir in use */
     struct wdb_identity identity;
     bool has_identity;
     struct wdb_peer_secret secret;
@@ -175,6 +178,25 @@ static int describe_self(struct wdb_server_cluster *c, char **message_out)
 
 /* --- identity and secret -------------------------------------------------------- */
 
+/* Two processes with one identity could vote twice. */
+static int lock_raft_dir(struct wdb_server_cluster *c, char **message_out)
+{
+    char path[WDB_PATH_SIZE_MAX];
+    int64_t holder = 0;
+    if (wdb_env_join(path, c->raft_dir, RAFT_LOCK_NAME) != 0) {
+        return say(message_out, WALKERDB_ETOOBIG, "-raftdir is too long");
+    }
+    const int code = c->options.env->ops->lock(c->options.env, path,
+                                               &c->raft_lock, &holder);
+    if (code == WALKERDB_ELOCKED) {
+        return say(message_out, code, "-raftdir %s is in use by process %lld",
+                   c->raft_dir, (long long)holder);
+    }
+    return code == 0 ? 0
+                     : say(message_out, code, "%s: cannot be locked: %s", path,
+                           walkerdb_strerror(code));
+}
+
 static int open_identity(struct wdb_server_cluster *c, char **message_out)
 {
     const struct wdb_config *config = c->options.config;
@@ -188,8 +210,12 @@ static int open_identity(struct wdb_server_cluster *c, char **message_out)
         return say(message_out, WALKERDB_EIO, "can't make -raftdir %s: %s",
                    c->raft_dir, strerror(errno));
     }
-    const int code = wdb_identity_open(c->options.env, c->raft_dir,
-                                       c->self.name, &c->identity, message_out);
+    int code = lock_raft_dir(c, message_out);
+    if (code != 0) {
+        return code;
+    }
+    code = wdb_identity_open(c->options.env, c->raft_dir, c->self.name,
+                             &c->identity, message_out);
     if (code != 0) {
         return say(message_out, code, "-raftdir %s: %s", c->raft_dir,
                    walkerdb_strerror(code));
@@ -737,6 +763,9 @@ void wdb_server_cluster_free(struct wdb_server_cluster *c)
     wdb_raft_loop_free(c->loop);
     if (c->has_identity) {
         wdb_identity_close(&c->identity);
+    }
+    if (c->raft_lock != NULL) {
+        c->options.env->ops->unlock(c->raft_lock);
     }
     pthread_cond_destroy(&c->resigned);
     pthread_mutex_destroy(&c->resign_lock);

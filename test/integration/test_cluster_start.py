@@ -5,12 +5,13 @@ combination of -raft, -join, -bootstrap and what is in the directories."""
 import os
 import re
 import shutil
+import subprocess
 import sys
 import tempfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
 from cluster import Cluster
-from wdbtest import ROOT, Server, check, check_eq, main, wait_for
+from wdbtest import ROOT, Server, check, check_eq, free_port, main, wait_for
 
 
 def value_of(node, key):
@@ -272,6 +273,27 @@ def test_row_19():
         node.start(wait=False)
         cluster.wait_members(3)
         check_eq(node.cmd("GET", "a"), b"1")
+
+
+def test_row_20():
+    """Two processes do not share a -raftdir, whatever their -dir; once the first
+    one has ended, or was killed, it is free."""
+    with Made("member") as made:
+        made.start(None, "true")
+        serves(made, b"before")
+        node = made.node
+        for args in (["-bootstrap", "true"], [],
+                     ["-join", node.tcp, "-bootstrap", "true"]):
+            command = [node.program, "-id", node.name, "-raft", "127.0.0.1:%d" % free_port(),
+                       "-tcp", "127.0.0.1:%d" % free_port(), "-raftdir", node.raft_dir,
+                       "-dir", node.dir + "-other"] + args + [node.path]
+            ended = subprocess.run(command, capture_output=True, timeout=60, check=False)
+            text = (ended.stdout + ended.stderr).decode("utf8", "replace")
+            check_eq(ended.returncode, 1, text)
+            check("in use by process %d" % node.process.pid in text, text)
+        node.kill()
+        made.start(None, "true")
+        serves(made, b"before")
 
 
 def refused_or_waits(node):
