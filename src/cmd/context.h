@@ -71,6 +71,9 @@ struct wdb_context {
     struct wdb_background_save *save; /* cmd/backup.h */
     uint64_t memory_startup; /* wdb_memory_used before the first session */
     _Atomic uint64_t expired_base; /* expired keys at CONFIG RESETSTAT */
+#ifdef WDB_MUTATIONS
+    uint32_t mutations; /* rules to break: cmd/mutations.h */
+#endif
 };
 
 /* Compare used memory with maxmemory, for over_memory. For the timer of the

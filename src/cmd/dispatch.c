@@ -19,6 +19,7 @@
 #include "cmd/executor.h"
 #include "cmd/handlers.h"
 #include "cmd/monitor.h"
+#include "cmd/mutations.h"
 #include "cmd/route.h"
 #include "cmd/transaction.h"
 
@@ -429,16 +430,29 @@ static bool read_committed_only(const struct wdb_call *call)
     return !wdb_raft_gate_serves(gate) && wdb_raft_gate_era(gate) == call->era;
 }
 
+/* For tests that break the rule: this reply does not wait. */
+static bool is_ungated(const struct wdb_call *call, bool wrote)
+{
+    return (WDB_CMD_MUTATED(call->context, WDB_MUTATION_GATE_WRITES_ONLY) &&
+            !wrote) ||
+           (WDB_CMD_MUTATED(call->context, WDB_MUTATION_GATE_FOUND_ONLY) &&
+            !wrote && call->txn->hits == 0);
+}
+
 /* What its reply has to wait for. */
 static void note_gate(struct wdb_call *call, bool wrote)
 {
     struct wdb_session *session = call->session;
+    if (is_ungated(call, wrote)) {
+        return;
+    }
     if (session->depends < call->txn->depends && !read_committed_only(call)) {
         session->depends = call->txn->depends;
     }
     if (WDB_UNLIKELY(wrote && call->context->cluster != NULL)) {
         session->write_index = call->txn->depends;
-    } else if (WDB_UNLIKELY(call->confirm)) {
+    } else if (WDB_UNLIKELY(call->confirm) &&
+               !WDB_CMD_MUTATED(call->context, WDB_MUTATION_READ_UNCONFIRMED)) {
         session->round_wanted = true;
     }
 }

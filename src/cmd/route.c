@@ -16,6 +16,7 @@
 #include "cmd/executor.h"
 #include "cmd/forward.h"
 #include "cmd/handlers.h"
+#include "cmd/mutations.h"
 #include "cmd/slot.h"
 #include "cmd/transaction.h"
 
@@ -349,7 +350,9 @@ enum wdb_route wdb_route(struct wdb_call *call)
         return WDB_ROUTE_HERE;
     }
     const uint64_t version = wdb_route_version(cluster);
-    if (WDB_LIKELY(wdb_raft_gate_serves(cluster->gate))) {
+    if (WDB_LIKELY(wdb_raft_gate_serves(cluster->gate)) ||
+        (need == NEED_READ &&
+         WDB_CMD_MUTATED(call->context, WDB_MUTATION_EXECUTE_ANYWHERE))) {
         return here(call, need);
     }
     if (need == NEED_READ && level_of(call, false) == WDB_READ_STALE) {

@@ -16,6 +16,7 @@
 #include "cmd/context.h"
 #include "cmd/executor_internal.h"
 #include "cmd/forward.h"
+#include "cmd/mutations.h"
 #include "cmd/transaction.h"
 #include "walkerdb.h"
 
@@ -280,7 +281,10 @@ uint64_t wdb_session_lose(struct wdb_session *session, struct wdb_gate passed)
         forward->ops->lost(forward->context, session, session->output_released);
         return lost;
     }
-    const struct wdb_slice text = wdb_reply_unknown();
+    const struct wdb_slice text =
+        WDB_CMD_MUTATED(session->context, WDB_MUTATION_UNKNOWN_AS_FAILED)
+            ? wdb_slice_str("-CLUSTERDOWN nothing was done\r\n")
+            : wdb_reply_unknown();
     for (uint64_t i = 0; i < lost; i++) {
         wdb_output_append(&session->output, text.data, text.size);
         wdb_stats_error(wdb_executor_stats(session->executor),
@@ -332,7 +336,8 @@ void wdb_session_sent(struct wdb_session *session, size_t size)
 uint64_t wdb_context_gate(const struct wdb_context *context)
 {
     const struct wdb_log *log = wdb_db_log(context->db);
-    if (context->cluster != NULL) {
+    if (context->cluster != NULL &&
+        !WDB_CMD_MUTATED(context, WDB_MUTATION_GATE_DURABLE)) {
         return wdb_log_committed(log);
     }
     if (wdb_config_u64(context->config, WDB_CONFIG_APPENDFSYNC) ==

@@ -245,6 +245,9 @@ int wdb_raft_catch_up_init(struct wdb_raft *raft)
         .env = raft->env,
         .dir = wdb_log_dir(raft->log),
         .logger = raft->options.logger,
+#ifdef WDB_MUTATIONS
+        .mutations = raft->options.mutations,
+#endif
     };
     raft->sink_end = make_end(raft, 0, &options.owner);
     if (raft->sink_end == NULL) {
@@ -282,8 +285,9 @@ static bool wants(struct wdb_raft *raft, const struct wdb_raft_base *base,
                   const struct wdb_transfer_snapshot *snapshot)
 {
     return base->index == snapshot->index && base->term == snapshot->term &&
-           base->index > raft->committed &&
-           wdb_raft_term_at(raft, base->index) != base->term &&
+           (WDB_RAFT_MUTATED(raft, WDB_MUTATION_SNAPSHOT_STALE) ||
+            (base->index > raft->committed &&
+             wdb_raft_term_at(raft, base->index) != base->term)) &&
            wdb_core_role(raft->core) == WDB_CORE_FOLLOWER &&
            wdb_core_leader(raft->core) == snapshot->from &&
            (raft->identity->cluster_id == 0 ||

@@ -343,7 +343,9 @@ static void begin_transfer(struct wdb_raft_job *job)
         job->step = STEP_DRAINING;
         job->term = wdb_core_term(raft->core);
         raft->transfer = job;
-        wdb_raft_hold(raft, true);
+        if (!WDB_RAFT_MUTATED(raft, WDB_MUTATION_TRANSFER_UNDRAINED)) {
+            wdb_raft_hold(raft, true);
+        }
         (void)!wdb_log_flush(raft->log); /* a failure stops the node itself */
         wdb_raft_submit_turn(raft);
     }
@@ -352,9 +354,10 @@ static void begin_transfer(struct wdb_raft_job *job)
 /* Nothing that anybody waits for is left here. */
 static bool is_drained(struct wdb_raft *raft)
 {
-    return raft->committed == wdb_log_index_last(raft->log) &&
-           raft->change_index == 0 && raft->round_active == 0 &&
-           !atomic_load(&raft->round_asked);
+    return WDB_RAFT_MUTATED(raft, WDB_MUTATION_TRANSFER_UNDRAINED) ||
+           (raft->committed == wdb_log_index_last(raft->log) &&
+            raft->change_index == 0 && raft->round_active == 0 &&
+            !atomic_load(&raft->round_asked));
 }
 
 static void go_on_serving(struct wdb_raft_job *job, int code, const char *why)

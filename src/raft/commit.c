@@ -109,6 +109,10 @@ bool wdb_raft_commit_turn(struct wdb_raft *raft)
         !WDB_RAFT_MUTATED(raft, WDB_MUTATION_APPLY_UNPERSISTED)) {
         limit = durable;
     }
+    if (WDB_RAFT_MUTATED(raft, WDB_MUTATION_APPLY_UNCOMMITTED) &&
+        raft->executed_from == UINT64_MAX) {
+        limit = durable;
+    }
     if (limit <= raft->committed) {
         return false;
     }
@@ -196,7 +200,10 @@ static int move_base(struct wdb_raft *raft,
     if (code == 0) {
         code =
             wdb_log_set_base(raft->log, true, wdb_slice(bytes.data, bytes.size),
-                             base.index + 1);
+                             WDB_RAFT_MUTATED(raft,
+                                              WDB_MUTATION_RETAINED_IGNORED)
+                                 ? raft->committed + 1
+                                 : base.index + 1);
     }
     wdb_buffer_release(&bytes);
     if (code != 0) {

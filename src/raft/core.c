@@ -578,7 +578,8 @@ static int receive_append(struct wdb_core *core, struct raft_message *m,
                           const struct wdb_message *message,
                           const char **why_out)
 {
-    if (message->term < core->raft.current_term) {
+    if (message->term < core->raft.current_term &&
+        !WDB_CORE_MUTATED(core, WDB_MUTATION_APPEND_OLD_TERM)) {
         answer_old_term(core, m->server_id, message);
         return 0;
     }
@@ -621,7 +622,8 @@ static int receive_append_result(struct wdb_core *core, struct raft_message *m,
         return 0;
     }
     if (message->term == core->raft.current_term &&
-        message->append_result.request_term != core->raft.current_term) {
+        message->append_result.request_term != core->raft.current_term &&
+        !WDB_CORE_MUTATED(core, WDB_MUTATION_RESULT_ANY_TERM)) {
         *why_out = "the result of a message of another term"; /* G1 */
         return 0;
     }

@@ -151,6 +151,9 @@ static void init(struct wdb_raft *raft, const struct wdb_raft_options *options)
     raft->env = options->env;
     raft->identity = options->identity;
     raft->self = options->identity->id;
+    if (WDB_RAFT_MUTATED(raft, WDB_MUTATION_VOTE_FORGOTTEN)) {
+        raft->identity->voted_for = 0;
+    }
     raft->executed_from = UINT64_MAX;
     raft->starting = true;
     raft->gate.self = raft->self;
@@ -238,6 +241,23 @@ static uint64_t smaller(uint64_t a, uint64_t b)
     return a < b ? a : b;
 }
 
+/* How much of the log the core may count on. */
+static uint64_t durable_index(struct wdb_raft *raft)
+{
+    const uint64_t durable = wdb_log_durable(raft->log);
+    if (WDB_RAFT_MUTATED(raft, WDB_MUTATION_PERSISTED_EARLY)) {
+        return wdb_log_appended(raft->log);
+    }
+#ifdef WDB_MUTATIONS
+    raft->durable_max =
+        durable > raft->durable_max ? durable : raft->durable_max;
+    if (WDB_RAFT_MUTATED(raft, WDB_MUTATION_PERSISTED_STALE)) {
+        return raft->durable_max;
+    }
+#endif
+    return durable;
+}
+
 uint64_t wdb_raft_run(struct wdb_raft *raft)
 {
     bool more = false;
@@ -255,7 +275,7 @@ uint64_t wdb_raft_run(struct wdb_raft *raft)
         wdb_raft_round_turn(raft);
         wdb_raft_check(raft,
                        wdb_core_persisted(raft->core, wdb_raft_now_ms(raft),
-                                          wdb_log_durable(raft->log)),
+                                          durable_index(raft)),
                        "durable entries");
     }
     if (!raft->failed) {

@@ -141,6 +141,9 @@ struct wdb_raft {
     uint64_t pinned; /* entries behind this are kept for a transfer; 0: none */
     uint64_t snapshots_sent, snapshots_installed;
     struct wdb_random random;
+#ifdef WDB_MUTATIONS
+    uint64_t durable_max; /* ever */
+#endif
 
     /* --- shown to others ------------------------------------------------------------ */
     pthread_mutex_t status_lock;

@@ -71,7 +71,9 @@ static int truncate(struct wdb_raft *raft, uint64_t from)
     int code = wdb_store_truncate(raft->store, from);
     if (code == 0) {
         const uint64_t before = raft->members_index;
-        code = wdb_raft_forget_members(raft, from);
+        if (!WDB_RAFT_MUTATED(raft, WDB_MUTATION_MEMBERS_KEPT)) {
+            code = wdb_raft_forget_members(raft, from);
+        }
         if (code == 0 && before != raft->members_index) {
             wdb_raft_apply_members(raft);
         }

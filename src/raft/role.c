@@ -19,6 +19,9 @@ int wdb_raft_store_vote(void *context, uint64_t term, wdb_node_id voted_for)
     identity->term = term;
     identity->voted_for = voted_for;
     raft->publish = true;
+    if (WDB_RAFT_MUTATED(raft, WDB_MUTATION_VOTE_NOT_DURABLE)) {
+        return 0;
+    }
     const int code = wdb_identity_store(identity);
     if (code != 0) {
         wdb_raft_fail(raft, code,
@@ -53,11 +56,12 @@ static void take_back(struct wdb_raft *raft)
     if (raft->executed_from == UINT64_MAX) {
         return;
     }
-    if (wdb_log_index_last(raft->log) > raft->submitted) {
+    if (wdb_log_index_last(raft->log) > raft->submitted &&
+        !WDB_RAFT_MUTATED(raft, WDB_MUTATION_TAIL_KEPT)) {
         raft->truncations++;
         code = wdb_store_truncate(raft->store, raft->submitted + 1);
     }
-    if (code == 0) {
+    if (code == 0 && !WDB_RAFT_MUTATED(raft, WDB_MUTATION_REVERT_NOTHING)) {
         code = wdb_store_revert(raft->store, raft->committed + 1);
     }
     if (code != 0) {
@@ -74,10 +78,16 @@ static void lose_office(struct wdb_raft *raft)
 {
     wdb_log_hold(raft->log, true);
     wdb_db_expire_hold(raft->db, UINT64_MAX);
+    const bool era_kept = WDB_RAFT_MUTATED(raft, WDB_MUTATION_ERA_KEPT);
     wdb_raft_gate_lose(&raft->gate);
-    wdb_raft_tell_gate(raft);
+    if (!era_kept) {
+        wdb_raft_tell_gate(raft);
+    }
     take_back(raft);
     wdb_raft_gate_undone(&raft->gate);
+    if (era_kept) {
+        atomic_fetch_sub(&raft->gate.era, 2);
+    }
     wdb_raft_round_end(raft);
     wdb_raft_change_lost(raft);
     wdb_raft_catch_up_lost(raft);

@@ -49,8 +49,12 @@ static void count_round(struct wdb_raft *raft)
         answers += member->id == raft->self ||
                    (peer != NULL && peer->round_answered >= raft->round_active);
     }
-    if (answers <= voters / 2) {
+    if (answers <= voters / 2 &&
+        !WDB_RAFT_MUTATED(raft, WDB_MUTATION_ROUND_SKIPPED)) {
         return;
+    }
+    if (WDB_RAFT_MUTATED(raft, WDB_MUTATION_ROUND_JOINED_LATE)) {
+        atomic_fetch_add(&raft->gate.round, 1);
     }
     raft->round_count++;
     atomic_store(&raft->gate.round_done, raft->round_active);
@@ -60,7 +64,9 @@ static void count_round(struct wdb_raft *raft)
 
 static void begin_round(struct wdb_raft *raft)
 {
-    raft->round_active = atomic_fetch_add(&raft->gate.round, 1);
+    raft->round_active = WDB_RAFT_MUTATED(raft, WDB_MUTATION_ROUND_JOINED_LATE)
+                             ? atomic_load(&raft->gate.round)
+                             : atomic_fetch_add(&raft->gate.round, 1);
     send_round(raft);
     count_round(raft); /* alone, we are a majority */
 }
@@ -132,10 +138,12 @@ void wdb_raft_round_receive(struct wdb_raft *raft, wdb_node_id from,
         return;
     }
     if (message->term != term || !wdb_raft_is_leader(raft) || peer == NULL ||
-        raft->round_active == 0 || message->round.round != raft->round_active) {
+        raft->round_active == 0 ||
+        (message->round.round != raft->round_active &&
+         !WDB_RAFT_MUTATED(raft, WDB_MUTATION_ROUND_OLD))) {
         return;
     }
-    peer->round_answered = message->round.round;
+    peer->round_answered = raft->round_active;
     count_round(raft);
     wdb_raft_round_turn(raft);
 }

@@ -6,6 +6,7 @@
  * order, so only the slots remember what is missing.
  */
 #include "raft/transfer_sink.h"
+#include "raft/mutations.h"
 
 #include <stdlib.h>
 
@@ -188,7 +189,9 @@ static void clear_done(void *arg)
 static void sync_work(void *arg)
 {
     struct wdb_transfer_sink *sink = arg;
-    sink->whole_rc = sink->env->ops->sync_dir(sink->env, sink->dir);
+    sink->whole_rc = WDB_RAFT_MUTATED(sink, WDB_MUTATION_SNAPSHOT_UNSYNCED)
+                         ? 0
+                         : sink->env->ops->sync_dir(sink->env, sink->dir);
 }
 
 static void sync_done(void *arg)
@@ -304,7 +307,7 @@ static void sync_file_work(void *arg)
     if (rc == 0 && size != sink->list.files[slot->file - 1].size) {
         rc = WALKERDB_ECORRUPT;
     }
-    if (rc == 0) {
+    if (rc == 0 && !WDB_RAFT_MUTATED(sink, WDB_MUTATION_SNAPSHOT_UNSYNCED)) {
         rc = sink->env->ops->sync(file);
     }
     sink->env->ops->close(file);

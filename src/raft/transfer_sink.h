@@ -41,6 +41,9 @@ struct wdb_transfer_sink_options {
     const char *dir; /* of the database */
     const struct wdb_logger *logger;
     uint32_t timeout_ms; /* until a FETCH is repeated; 0: 2,000 */
+#ifdef WDB_MUTATIONS
+    uint32_t mutations; /* rules to break: raft/mutations.h */
+#endif
 };
 
 /* ENOMEM, ETOOBIG. */

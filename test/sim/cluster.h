@@ -169,6 +169,8 @@ struct cluster_node {
     struct wdb_logger logger;
     struct cluster_job *jobs;
     bool wants_send;
+    struct wdb_session *orphans[64]; /* clients are gone, a job is not */
+    uint32_t orphan_count;
     /* cluster_check.c */
     uint64_t checked; /* committed entries up to here were compared */
     uint64_t era_seen, installs_seen, truncations_seen, merges_seen;
@@ -192,6 +194,8 @@ void cluster_node_wipe(struct cluster_node *node);
 /* Have an event of this kind, after so long at the latest. */
 void cluster_node_after(struct cluster_node *node, enum cluster_work work,
                         uint64_t ns);
+/* The client is gone. */
+void cluster_node_drop(struct cluster_node *node, struct wdb_session *session);
 void cluster_node_jump(struct cluster_node *node, int64_t ms);
 /* Serves as a leader, as far as it knows. */
 bool cluster_node_serves(const struct cluster_node *node);
@@ -244,7 +248,7 @@ struct cluster_options {
     bool trace, trace_messages;
     bool no_faults;
     uint32_t node_count; /* 0: drawn */
-    uint32_t log_mutations, store_mutations, raft_mutations;
+    uint32_t log_mutations, store_mutations, raft_mutations, cmd_mutations;
 };
 
 /* Drawn from the seed. */

@@ -384,9 +384,7 @@ static void drop_session(struct cluster_client *client)
     if (session == NULL) {
         return;
     }
-    struct cluster_node *node = &client->cluster->nodes[client->session_node];
-    wdb_executor_remove(node->executor, session);
-    wdb_session_free(session);
+    cluster_node_drop(&client->cluster->nodes[client->session_node], session);
     client->session = NULL;
     client->session_database = 0;
 }

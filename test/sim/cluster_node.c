@@ -143,6 +143,40 @@ static void job_later(struct cluster_job *job)
                        job_event, node, job);
 }
 
+/* A job may still want the session: then it is freed behind that. */
+static bool has_job(const struct wdb_session *session)
+{
+    return (session->flags & (WDB_SESSION_PARKED | WDB_SESSION_PAUSED)) ==
+           WDB_SESSION_PARKED;
+}
+
+static void free_session(struct cluster_node *node, struct wdb_session *session)
+{
+    wdb_executor_remove(node->executor, session);
+    wdb_session_free(session);
+}
+
+static void free_orphans(struct cluster_node *node)
+{
+    for (uint32_t i = node->orphan_count; i-- > 0;) {
+        if (!has_job(node->orphans[i])) {
+            free_session(node, node->orphans[i]);
+            node->orphans[i] = node->orphans[--node->orphan_count];
+        }
+    }
+}
+
+void cluster_node_drop(struct cluster_node *node, struct wdb_session *session)
+{
+    if (!has_job(session)) {
+        free_session(node, session);
+        return;
+    }
+    wdb_assert(node->orphan_count < WDB_COUNT(node->orphans));
+    session->flags |= WDB_SESSION_CLOSING;
+    node->orphans[node->orphan_count++] = session;
+}
+
 /* Jobs of a process that has ended were done at its end; then their events find
  * them gone. */
 static void job_event(void *context, void *arg, bool happens)
@@ -166,6 +200,7 @@ static void job_event(void *context, void *arg, bool happens)
         void *done_arg = job->arg;
         job_free(job);
         done(done_arg);
+        free_orphans(node);
         soon(node, CLUSTER_WORK_RUN);
     }
 }
@@ -398,6 +433,9 @@ static void make_context(struct cluster_node *node)
     context->hooks_context = node;
     context->cluster = &node->link;
     context->db = node->db;
+#ifdef WDB_MUTATIONS
+    context->mutations = node->cluster->options.cmd_mutations;
+#endif
     pthread_mutex_init(&context->registry_lock, NULL);
     wdb_list_init(&context->sessions);
     rc = rc == 0 ? wdb_stats_new(1, wdb_command_id_count(), &context->stats)
@@ -608,6 +646,8 @@ void cluster_node_end(struct cluster_node *node, enum cluster_end how)
     }
     wdb_raft_stop(node->raft);
     finish_jobs(node);
+    free_orphans(node);
+    wdb_assert(node->orphan_count == 0);
     release_context(node);
     wdb_raft_free(node->raft);
     node->raft = NULL;

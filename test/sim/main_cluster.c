@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "base/assert.h"
+#include "cmd/mutations.h"
 #include "lib/test.h"
 #include "log/mutations.h"
 #include "raft/mutations.h"
@@ -204,7 +205,8 @@ static int run(const struct settings *settings)
 enum layer {
     LAYER_LOG,
     LAYER_STORE,
-    LAYER_RAFT
+    LAYER_RAFT,
+    LAYER_CMD
 };
 
 /* Those of log/ and store/ that a cluster can notice without looking at crashes
@@ -229,6 +231,15 @@ static const struct {
     {"STORE_LOAD_UNCOMMITTED", LAYER_STORE, WDB_MUTATION_LOAD_UNCOMMITTED},
     {"STORE_TOMBSTONE_DROP_ALWAYS", LAYER_STORE,
      WDB_MUTATION_TOMBSTONE_DROP_ALWAYS},
+    {"STORE_MERGE_SKIP_COMMITTED", LAYER_STORE,
+     WDB_MUTATION_MERGE_SKIP_COMMITTED},
+    {"STORE_BACKUP_UNCOMMITTED", LAYER_STORE, WDB_MUTATION_BACKUP_UNCOMMITTED},
+    {"STORE_CLEAN_UNAPPLIED", LAYER_STORE, WDB_MUTATION_CLEAN_UNAPPLIED},
+    {"STORE_REVERT_IN_SECRET", LAYER_STORE, WDB_MUTATION_REVERT_IN_SECRET},
+    {"STORE_UNDO_PLAIN_FIRST", LAYER_STORE, WDB_MUTATION_UNDO_PLAIN_FIRST},
+    {"STORE_DATABASES_DROP", LAYER_STORE, WDB_MUTATION_DATABASES_DROP},
+    {"STORE_EXPIRE_SKIP_FOLD", LAYER_STORE, WDB_MUTATION_EXPIRE_SKIP_FOLD},
+    {"STORE_LOAD_BY_ID", LAYER_STORE, WDB_MUTATION_LOAD_BY_ID},
 };
 
 /* In a process of its own: a broken rule may well end in an assertion. */
@@ -237,7 +248,7 @@ static bool is_caught(size_t number, const struct settings *settings)
     struct settings mutated = *settings;
     struct cluster_options *options = &mutated.options;
     uint32_t *sets[] = {&options->log_mutations, &options->store_mutations,
-                        &options->raft_mutations};
+                        &options->raft_mutations, &options->cmd_mutations};
     *sets[mutations[number].layer] |= mutations[number].bit;
     mutated.quiet = !options->trace;
     fflush(stdout);
