@@ -47,7 +47,7 @@ enum wdb_raft_role {
 };
 const char *wdb_raft_role_name(enum wdb_raft_role role);
 
-#define WDB_RAFT_ELECTION_TIMEOUT_MS 300
+#define WDB_RAFT_ELECTION_TIMEOUT_MS 400
 #define WDB_RAFT_INFLIGHT_ENTRIES    4096
 /* One message of entries holds at most so much, unless one entry is larger. */
 #define WDB_RAFT_MESSAGE_SIZE_MAX ((size_t)1 << 20)
