@@ -25,6 +25,8 @@
 /* Give a connection up whose other end says nothing for so long: what is in
  * flight then is old, and a new connection is faster than TCP's patience. */
 #define USER_TIMEOUT_CONTROL_MS 1500
+#define STALLED_NS              ((uint64_t)WDB_NS_PER_S)
+#define LOOK_NS                 (250 * (uint64_t)WDB_NS_PER_MS)
 #define USER_TIMEOUT_BULK_MS    5000
 #define KEEPALIVE_IDLE_S        3
 #define KEEPALIVE_INTERVAL_S    1
@@ -159,21 +161,6 @@ int wdb_peer_connection_take_fd(struct wdb_peer_connection *c)
     return copy;
 }
 
-void wdb_peer_connection_expire(struct wdb_peer_connection *c)
-{
-    c->deadline_ns = 0;
-    if (is_pending(c)) {
-        wdb_peer_net_complain(c->net,
-                              "%s dialed the raft port, but did not say who it "
-                              "is within 2 s",
-                              c->remote);
-    }
-    wdb_peer_connection_close(c, c->handshake == NULL ? "done"
-                                 : c->remote[0] == '\0'
-                                     ? "no connection within 0.6 s"
-                                     : "no answer to the handshake within 2 s");
-}
-
 /* --- writing ------------------------------------------------------------------------------ */
 
 static size_t waiting_size(const struct wdb_peer_connection *c)
@@ -196,15 +183,56 @@ bool wdb_peer_connection_has_room(const struct wdb_peer_connection *c)
     return waiting_size(c) < WDB_PEER_BUFFER_SIZE;
 }
 
+/* Bytes that were not sent, or that the other end's TCP has not got. */
+static size_t behind_size(const struct wdb_peer_connection *c)
+{
+    int fd, unacknowledged = 0;
+    if (uv_fileno((const uv_handle_t *)&c->tcp, &fd) != 0 ||
+        ioctl(fd, SIOCOUTQ, &unacknowledged) != 0 || unacknowledged < 0) {
+        unacknowledged = 0;
+    }
+    return waiting_size(c) + (size_t)unacknowledged;
+}
+
 bool wdb_peer_connection_is_behind(const struct wdb_peer_connection *c)
 {
-    int fd, unsent = 0;
-    if (c->is_closing) {
-        return false;
+    return !c->is_closing && behind_size(c) > 0;
+}
+
+/* Does what we send arrive? TCP's own patience is too long, and not exact. */
+static void look_for_progress(struct wdb_peer_connection *c)
+{
+    uint64_t now = wdb_peer_net_now(c->net);
+    size_t behind = behind_size(c);
+    uint64_t arrived = c->put_size - behind;
+    if (behind == 0 || arrived != c->arrived_size) {
+        c->arrived_size = arrived;
+        c->arrived_ns = now;
+    } else if (now - c->arrived_ns >= STALLED_NS) {
+        wdb_peer_connection_close(c, "what was sent does not arrive");
+        return;
     }
-    return waiting_size(c) > 0 ||
-           (uv_fileno((const uv_handle_t *)&c->tcp, &fd) == 0 &&
-            ioctl(fd, SIOCOUTQ, &unsent) == 0 && unsent > 0);
+    c->deadline_ns = now + LOOK_NS;
+}
+
+void wdb_peer_connection_expire(struct wdb_peer_connection *c)
+{
+    c->deadline_ns = 0;
+    if (c->is_outbound && c->state == WDB_CONNECTION_READY) {
+        look_for_progress(c);
+        return;
+    }
+    if (is_pending(c)) {
+        wdb_peer_net_complain(c->net,
+                              "%s dialed the raft port, but did not say who it "
+                              "is within 2 s",
+                              c->remote);
+    }
+    wdb_peer_connection_close(c, c->state == WDB_CONNECTION_CONNECTING
+                                     ? "no connection in time"
+                                 : c->state == WDB_CONNECTION_READY
+                                     ? "done"
+                                     : "no answer to the handshake within 2 s");
 }
 
 bool wdb_peer_connection_put(struct wdb_peer_connection *c,
@@ -222,6 +250,7 @@ bool wdb_peer_connection_put(struct wdb_peer_connection *c,
         memcpy(at + head_size, payload.data, payload.size);
     }
     c->pending.size += head_size + payload.size;
+    c->put_size += head_size + payload.size;
     c->pending_count++;
     wdb_peer_count(&c->net->stats.messages_out, 1);
     if (c->pending.size >= WDB_PEER_FLUSH_SIZE) {
@@ -529,7 +558,6 @@ static void forward(struct wdb_peer_connection *c)
 static void finish_inbound(struct wdb_peer_connection *c,
                            struct wdb_handshake *h)
 {
-    c->deadline_ns = 0;
     if (c->purpose == WDB_PURPOSE_FORWARD) {
         forward(c);
     } else if (c->purpose == WDB_PURPOSE_PROBE) {
@@ -560,8 +588,14 @@ static void finish_handshake(struct wdb_peer_connection *c)
     c->id = h->peer.id;
     c->purpose = h->purpose;
     set_options(c); /* the purpose is known now */
+    c->state = WDB_CONNECTION_READY;
+    c->deadline_ns = 0;
     if (c->is_outbound) {
-        c->deadline_ns = 0;
+        if (c->purpose == WDB_PURPOSE_CONTROL) {
+            c->arrived_ns = wdb_peer_net_now(c->net);
+            c->deadline_ns = c->arrived_ns + LOOK_NS;
+            wdb_peer_net_set_timer(c->net);
+        }
         wdb_peer_dial_up(c->dial, h);
     } else {
         finish_inbound(c, h);
@@ -577,6 +611,7 @@ static int begin_handshake(struct wdb_peer_connection *c)
     if (c->handshake == NULL) {
         return UV_ENOMEM;
     }
+    c->state = WDB_CONNECTION_HANDSHAKE;
     wdb_peer_net_handshake_options(c->net, &options);
     options.is_loopback = look_at_ends(c);
     set_options(c);
@@ -694,7 +729,8 @@ int wdb_peer_connection_dial(struct wdb_peer_net *net,
     }
     c->dial = dial;
     dial->connection = c;
-    c->deadline_ns = wdb_peer_net_now(net) + WDB_PEER_CONNECT_NS;
+    c->deadline_ns =
+        wdb_peer_net_now(net) + dial->patience_ms * (uint64_t)WDB_NS_PER_MS;
     wdb_peer_net_set_timer(net);
     return 0;
 }

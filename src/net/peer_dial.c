@@ -172,6 +172,7 @@ static void try_next(struct wdb_peer_dial *dial)
     while (dial->address_next < dial->address_count) {
         const struct sockaddr_storage *address =
             &dial->addresses[dial->address_next++];
+        dial->try_ns = wdb_peer_net_now(dial->net);
         int rc = wdb_peer_connection_dial(dial->net, dial,
                                           (const struct sockaddr *)address);
         if (rc == 0) {
@@ -211,14 +212,13 @@ void wdb_peer_dial_expire(struct wdb_peer_dial *dial, uint64_t now_ns)
     }
 }
 
-/* Connecting for longer than a handshake of TCP takes nearby: the SYN is lost. */
+/* Connecting for longer than TCP takes nearby: the SYN is lost. */
 static bool is_stuck(const struct wdb_peer_dial *dial)
 {
     const struct wdb_peer_connection *c = dial->connection;
     return dial->state == WDB_DIAL_CONNECTING && c != NULL &&
-           c->handshake == NULL && !c->is_closing &&
-           wdb_peer_net_now(dial->net) + WDB_PEER_CONNECT_NS >
-               c->deadline_ns + STUCK_NS;
+           c->state == WDB_CONNECTION_CONNECTING &&
+           wdb_peer_net_now(dial->net) > dial->try_ns + STUCK_NS;
 }
 
 void wdb_peer_dial_hurry(struct wdb_peer_dial *dial)
@@ -289,6 +289,7 @@ void wdb_peer_dial_up(struct wdb_peer_dial *dial,
 {
     dial->state = WDB_DIAL_UP;
     dial->up_ns = wdb_peer_net_now(dial->net);
+    dial->patience_ms = WDB_PEER_PATIENCE_MIN_MS;
     dial->trouble[0] = dial->logged[0] = '\0';
     dial->wants_names = false;
     dial->trouble_is_answer = false;
@@ -312,6 +313,13 @@ void wdb_peer_dial_lost(struct wdb_peer_dial *dial, const char *why,
                         bool is_answer)
 {
     bool was_up = dial->state == WDB_DIAL_UP;
+    if (is_stuck(dial)) {
+        /* Nobody said no: that was wait enough. */
+        dial->backoff_ms = WDB_PEER_BACKOFF_MIN_MS;
+        if (dial->patience_ms < WDB_PEER_PATIENCE_MAX_MS) {
+            dial->patience_ms += WDB_PEER_PATIENCE_MIN_MS;
+        }
+    }
     dial->connection = NULL;
     note_trouble(dial, why, is_answer);
     if (was_up) {
@@ -372,6 +380,7 @@ int wdb_peer_dial_new(struct wdb_peer_net *net, struct wdb_peer *peer,
     dial->address_count = dial->is_numeric;
     dial->wants_names = true;
     dial->backoff_ms = WDB_PEER_BACKOFF_MIN_MS;
+    dial->patience_ms = WDB_PEER_PATIENCE_MIN_MS;
     dial->state = WDB_DIAL_WAITING;
     dial->next_ns = wdb_peer_net_now(net);
     dial->deadline_ns = dial->next_ns + WDB_PEER_ONCE_NS;

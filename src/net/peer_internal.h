@@ -20,11 +20,13 @@
 /* Nodes that are no members here, but know the secret. */
 #define WDB_PEER_STRANGERS_MAX 32
 #define WDB_PEER_HANDSHAKE_NS  (2 * (uint64_t)WDB_NS_PER_S)
-/* Short, since a lost SYN is repeated by TCP after a second only. */
-#define WDB_PEER_CONNECT_NS     (600 * (uint64_t)WDB_NS_PER_MS)
-#define WDB_PEER_ONCE_NS        (3 * (uint64_t)WDB_NS_PER_S)
-#define WDB_PEER_BACKOFF_MIN_MS 20
-#define WDB_PEER_BACKOFF_MAX_MS 1000
+/* For a connection: short, since TCP repeats a lost SYN after a second only;
+ * longer each time, in case that the network is slow. */
+#define WDB_PEER_PATIENCE_MIN_MS 200
+#define WDB_PEER_PATIENCE_MAX_MS 600
+#define WDB_PEER_ONCE_NS         (3 * (uint64_t)WDB_NS_PER_S)
+#define WDB_PEER_BACKOFF_MIN_MS  20
+#define WDB_PEER_BACKOFF_MAX_MS  1000
 /* A control message is smaller than that. */
 #define WDB_PEER_CONTROL_SIZE_MAX ((size_t)64 << 10)
 /* Memory for input: what a connection has, and what it may keep. */
@@ -39,11 +41,18 @@ struct wdb_peer_dial;
 
 /* --- connections (peer_connection.c) ----------------------------------------- */
 
+enum wdb_connection_state {
+    WDB_CONNECTION_CONNECTING,
+    WDB_CONNECTION_HANDSHAKE,
+    WDB_CONNECTION_READY,
+};
+
 struct wdb_peer_connection {
     uv_tcp_t tcp;
     struct wdb_peer_net *net;
     struct wdb_list node;            /* in net->connections, the newest last */
     struct wdb_handshake *handshake; /* NULL: authenticated */
+    enum wdb_connection_state state;
     bool is_outbound;
     bool is_closing;
     uint64_t deadline_ns;       /* 0: none */
@@ -61,6 +70,9 @@ struct wdb_peer_connection {
     uint32_t pending_count, writing_count; /* messages */
     bool is_writing;
     uv_write_t write;
+    /* Bytes of all messages; those of them that had arrived when it was looked
+     * at, and when there was progress last. */
+    uint64_t put_size, arrived_size, arrived_ns;
 };
 
 /* Take the connection that waits at a listener. */
@@ -120,7 +132,8 @@ struct wdb_peer_dial {
     bool tries_next;  /* WAITING, but only for the next address */
     uint64_t next_ns, up_ns;
     uint64_t round_ns; /* when the round began: counts as waiting */
-    uint32_t backoff_ms;
+    uint64_t try_ns;   /* when the last address was tried */
+    uint32_t backoff_ms, patience_ms;
     /* The last trouble, for people. */
     char trouble[WDB_HANDSHAKE_TEXT_MAX + 80];
     bool trouble_is_answer; /* the other end said it: more telling */
