@@ -214,8 +214,19 @@ WDB_MUST_CHECK int wdb_store_revert(struct wdb_store *store, uint64_t from);
  * the keydirs are built anew. Nobody reads or writes meanwhile (the caller sees
  * to it; stripes are taken, too). The log goes on behind the snapshot's last
  * entry, everything up to there committed and durable; its generation is raised.
- * Crash: the old state or the new one, as a whole. ECORRUPT (the snapshot is
- * refused before anything changes), ENOSPACE, EIO, ENOMEM.
+ * Crash: the old state or the new one, as a whole.
+ *
+ * The log is held and flushed; what is not committed was truncated or reverted.
+ * index is at least the committed one. The files are taken out of dir, and
+ * changed, whatever comes of it; what is left of dir is the caller's to remove
+ * (the next open does it, too). progress: bytes that were checked, then loaded;
+ * non-zero from it ends the checking with EABORTED. Not for event loops: all of
+ * the snapshot is read.
+ *
+ * EINVALID, ECORRUPT (refused), EVERSION, ENOSPACE, ENOMEM, EIO, EBUSY: nothing
+ * has changed. But if afterwards the log has failed (wdb_log_failure), which it
+ * was may be told only by the next start, which finds the old state or loads
+ * the new one.
  */
 WDB_MUST_CHECK int wdb_store_install(struct wdb_store *store, const char *dir,
                                      uint64_t index, uint64_t term,
