@@ -182,12 +182,13 @@ int wdb_raft_new(const struct wdb_raft_options *options, struct wdb_raft **out,
     wdb_db_expire_hold(raft->db, UINT64_MAX);
     raft->scratch = malloc(WDB_RAFT_MESSAGE_SIZE_MAX);
     int code = raft->scratch == NULL ? WALKERDB_ENOMEM : 0;
-    code = code == 0 ? wdb_raft_catch_up_init(raft) : code;
     code = code == 0 ? make_core(raft) : code;
     code = code == 0 ? wdb_raft_begin(raft, message_out) : code;
     if (code == 0 && raft->failed) {
         code = raft->failure;
     }
+    /* Last: its end would be a job that outlives a node that does not start. */
+    code = code == 0 ? wdb_raft_catch_up_init(raft) : code;
     raft->starting = false;
     if (code != 0) {
         wdb_raft_free(raft);

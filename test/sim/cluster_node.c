@@ -559,6 +559,7 @@ static void refuse(struct cluster_node *node, int rc, const char *message)
     node->is_stopping = true;
     cluster_net_down(&cluster->net, node->number);
     sim_env_die_after(node->env, 0);
+    finish_jobs(node);
     close_all(node);
     node->is_stopping = false;
 }
