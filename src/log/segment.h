@@ -39,12 +39,14 @@ struct wdb_segment {
     _Atomic uint64_t written; /* bytes below are in the file (page cache) */
     _Atomic uint64_t synced;  /* bytes below are durable */
     _Atomic bool sealed;      /* takes no more entries, and is durable */
-    uint64_t size_used;       /* once no entry can follow: end of the last */
-    uint64_t index_first, index_last;
+    /* Once no entry can follow: end of the last one, its index, and the crc of
+     * its frame. A truncation may cut a sealed segment while others look. */
+    _Atomic uint64_t size_used, index_last;
+    _Atomic uint32_t last_crc;
+    uint64_t index_first;
     uint32_t first_previous_crc; /* log: chain, before the first frame */
     uint64_t clean_index;
     uint64_t record_count;
-    uint32_t last_crc;
     _Atomic uint64_t bytes_dead; /* of records that nobody needs any more */
     _Atomic uint64_t bytes_tombstone; /* of records needed only as long as
                                          something older may be there */

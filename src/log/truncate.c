@@ -14,9 +14,11 @@
 #include "log/log_internal.h"
 
 /* Finish the open segment if it has entries; *out gets it, with a reference,
- * or NULL. EBUSY: the prepared segment is gone, try again. */
+ * or NULL. EBUSY: the prepared segment is gone, try again. Not while another
+ * thread truncates: it has plans for both of them. */
 static int finish(struct wdb_log *log, struct wdb_segment **out)
 {
+    pthread_mutex_lock(&log->catalog);
     pthread_mutex_lock(&log->sequencer);
     int rc = wdb_log_appendable(log);
     *out = NULL;
@@ -31,6 +33,7 @@ static int finish(struct wdb_log *log, struct wdb_segment **out)
         }
     }
     pthread_mutex_unlock(&log->sequencer);
+    pthread_mutex_unlock(&log->catalog);
     return rc;
 }
 
@@ -55,7 +58,9 @@ int wdb_log_roll(struct wdb_log *log)
          * has finished may not be sealed yet. */
         rc = wdb_sync_settle(log, 0);
     }
-    while (rc == 0 && segment != NULL && !atomic_load(&segment->sealed)) {
+    /* A truncation may have taken it away altogether. */
+    while (rc == 0 && segment != NULL && !atomic_load(&segment->sealed) &&
+           !atomic_load(&segment->doomed)) {
         rc = wdb_sync_settle(log, 0);
     }
     if (segment != NULL) {

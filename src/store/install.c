@@ -141,6 +141,7 @@ static void clear(struct install *install)
     wdb_registry_clear(store);
     for (uint32_t i = 0; i < store->stripe_count; i++) {
         wdb_expiry_clear(&store->stripes[i]);
+        wdb_undo_ring_release(&store->stripes[i].undos);
         atomic_store(&store->stripes[i].last_write, install->index);
     }
     atomic_store(&store->index_reverted, 0);
