@@ -23,6 +23,10 @@
  *   G9  Pre-vote is off by default, and 32 entries in flight are too few.
  *   G10 The RAFT_UPDATE_ macros lack parentheses: they are wrapped.
  *   G11 A committed configuration is told at once: see settle_configuration.
+ *   G12 A server without a vote in the configuration that it knows grants none,
+ *       and never gives up its leader: a standby that is made a voter, and was
+ *       not sent that in time, could keep a cluster without leader for ever. For
+ *       a request of a vote it has one, and has a leader only while it hears it.
  */
 #include "raft/core.h"
 
@@ -67,6 +71,7 @@ struct wdb_core {
     struct raft raft;
     struct wdb_core_options options;
     uint64_t now_ms;
+    uint64_t heard_ms; /* entries or a heartbeat of a leader: G12 */
     bool failed;
 };
 
@@ -588,6 +593,7 @@ static int receive_append(struct wdb_core *core, struct raft_message *m,
         *why_out = "entries of our own term while we lead it";
         return 0;
     }
+    core->heard_ms = core->now_ms;
     m->type = RAFT_APPEND_ENTRIES;
     m->append_entries = (struct raft_append_entries){
         .term = message->term,
@@ -650,6 +656,38 @@ static int receive_append_result(struct wdb_core *core, struct raft_message *m,
     return must_step(core, &event, 0);
 }
 
+static bool has_vote(const struct wdb_core *core)
+{
+    const struct raft_configuration *c = &core->raft.configuration;
+    for (unsigned i = 0; i < c->n; i++) {
+        if (c->servers[i].id == core->options.self) {
+            return c->servers[i].role == RAFT_VOTER;
+        }
+    }
+    return false;
+}
+
+/* G12: with a configuration in which this node alone votes, for this step. */
+static int step_with_vote(struct wdb_core *core, struct raft_event *event,
+                          uint64_t term)
+{
+    struct raft_configuration ours;
+    const struct raft_configuration real = core->raft.configuration;
+    char address[ADDRESS_SIZE];
+    make_address(core->options.self, address);
+    raft_configuration_init(&ours);
+    if (raft_configuration_add(&ours, core->options.self, address,
+                               RAFT_VOTER) != 0) {
+        return fail(core, WALKERDB_ENOMEM);
+    }
+    core->raft.configuration = ours;
+    const int code = must_step(core, event, term);
+    wdb_assert(core->raft.configuration.servers == ours.servers);
+    core->raft.configuration = real;
+    raft_configuration_close(&ours);
+    return code;
+}
+
 static int receive_vote(struct wdb_core *core, struct raft_message *m,
                         const struct wdb_message *message, const char **why_out)
 {
@@ -669,6 +707,12 @@ static int receive_vote(struct wdb_core *core, struct raft_message *m,
         .disrupt_leader = message->vote.disrupt_leader,
         .pre_vote = message->vote.pre_vote,
     };
+    if (core->raft.state == RAFT_FOLLOWER && core->raft.configuration.n != 0 &&
+        !has_vote(core)) {
+        m->request_vote.disrupt_leader |=
+            core->now_ms >= core->heard_ms + core->options.election_timeout_ms;
+        return step_with_vote(core, &event, message->term);
+    }
     return must_step(core, &event, message->term);
 }
 

@@ -583,3 +583,46 @@ TEST(raft_core_transfer)
     }
     node_free(n);
 }
+
+/* What it answers to a candidate with its log, in term 2. */
+static bool asks_for_vote(struct node *n, wdb_node_id from, bool pre_vote)
+{
+    const char *why;
+    struct wdb_message m = {.kind = WDB_MESSAGE_VOTE, .term = 2};
+    m.vote.last_index = 1;
+    m.vote.last_term = 1;
+    m.vote.pre_vote = pre_vote;
+    CHECK_EQ(receive(n, from, &m, &why), 0);
+    const struct wdb_message *result = find(n, WDB_MESSAGE_VOTE_RESULT);
+    CHECK(result != NULL);
+    return result != NULL && result->vote_result.granted;
+}
+
+/* A node that has no vote in the configuration that it knows may have one in the
+ * candidate's, which it was not sent in time: it votes, durably and once for each
+ * term, but not while it hears the leader (G12). */
+TEST(raft_core_standby_votes)
+{
+    const char *const roles[] = {"vs", "v-"};
+    for (size_t i = 0; i < 2; i++) {
+        const char *why;
+        struct node *n = node_new(2, roles[i]);
+        const struct wdb_message heartbeat = append_of(1, 1, 1, 1, NULL);
+        CHECK_EQ(receive(n, 1, &heartbeat, &why), 0);
+        n->now += 99;
+        CHECK(!asks_for_vote(n, 1, true));
+        n->now += 1;
+        CHECK(asks_for_vote(n, 1, true));
+        CHECK_EQ(n->term, 1);
+        CHECK(asks_for_vote(n, 1, false));
+        CHECK_EQ(n->term, 2);
+        CHECK_EQ(n->voted_for, 1);
+        n->now += 1000;
+        CHECK(!asks_for_vote(n, 3, false));
+        CHECK_EQ(n->voted_for, 1);
+        n->now += 1000;
+        CHECK_EQ(wdb_core_tick(n->core, n->now), 0);
+        CHECK_EQ(n->role, WDB_CORE_FOLLOWER);
+        node_free(n);
+    }
+}
