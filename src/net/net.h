@@ -49,6 +49,10 @@ struct wdb_net_part_ops {
     bool (*is_due)(void *part);
     /* Sessions of it may have been asked to be closed (session->kill). */
     void (*close_killed)(void *part);
+    /* Nothing more is executed from now on; what was is still sent. */
+    void (*quiet)(void *part);
+    /* All connections may be closed, as far as the part is concerned. */
+    bool (*is_done)(void *part);
     /* The end: close all handles; no session and no job is left. Maybe twice. */
     void (*stop)(void *part);
     /* The loop has ended; free. */

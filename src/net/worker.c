@@ -151,13 +151,17 @@ static void follow_phase(struct wdb_worker *worker)
     if (wanted > worker->phase_reached) {
         if (wanted == WDB_PHASE_QUIET) {
             quiet_all(worker);
+            if (worker->part != NULL) {
+                part_ops(worker)->quiet(worker->part);
+            }
         } else {
             close_all(worker);
         }
         atomic_store(&worker->phase_reached, wanted);
     }
     if (worker->phase_reached == WDB_PHASE_END && worker->jobs == 0 &&
-        wdb_list_empty(&worker->connections)) {
+        wdb_list_empty(&worker->connections) &&
+        (worker->part == NULL || part_ops(worker)->is_done(worker->part))) {
         if (worker->part != NULL) {
             part_ops(worker)->stop(worker->part);
         }
@@ -242,7 +246,7 @@ static bool is_awaited(struct wdb_worker *worker)
 /* Whether the part has something to send, after its half of the turn. */
 static bool run_part(struct wdb_worker *worker)
 {
-    if (worker->part == NULL || worker->phase_reached == WDB_PHASE_END) {
+    if (worker->part == NULL) {
         return false;
     }
     part_ops(worker)->run(worker->part);
@@ -261,7 +265,7 @@ static void on_check(uv_check_t *check)
     struct wdb_worker *worker = check->data;
     bool serves = worker->phase_reached == WDB_PHASE_SERVE;
     bool awaited = false;
-    if (worker->part != NULL && worker->phase_reached != WDB_PHASE_END) {
+    if (worker->part != NULL) {
         part_ops(worker)->begin(worker->part);
     }
     if (WDB_LIKELY(serves)) {

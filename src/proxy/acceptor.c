@@ -66,17 +66,37 @@ void wdb_acceptor_hub_free(struct wdb_acceptor_hub *hub)
     free(hub);
 }
 
-void wdb_acceptor_hub_begin(struct wdb_acceptor_hub *hub)
+static void refuse_all(struct wdb_acceptor_hub *hub)
 {
-    const uint64_t era = era_of(hub);
-    if (WDB_LIKELY(era == hub->era)) {
-        return;
-    }
-    hub->era = era;
     WDB_LIST_FOREACH(node, &hub->channels)
     {
         wdb_channel_refuse(WDB_LIST_ENTRY(node, struct wdb_channel, node));
     }
+}
+
+void wdb_acceptor_hub_begin(struct wdb_acceptor_hub *hub)
+{
+    const uint64_t era = era_of(hub);
+    if (WDB_UNLIKELY(era != hub->era)) {
+        hub->era = era;
+        refuse_all(hub);
+    }
+}
+
+static void put_leaving(struct wdb_acceptor *acceptor)
+{
+    const struct wdb_proxy_frame frame = {.kind = WDB_PROXY_FRAME_LEAVING};
+    wdb_acceptor_put(acceptor, &frame);
+}
+
+void wdb_acceptor_hub_leave(struct wdb_acceptor_hub *hub)
+{
+    hub->leaving = true;
+    WDB_LIST_FOREACH(node, &hub->acceptors)
+    {
+        put_leaving(WDB_LIST_ENTRY(node, struct wdb_acceptor, node));
+    }
+    refuse_all(hub);
 }
 
 bool wdb_acceptor_hub_send(struct wdb_acceptor_hub *hub, struct wdb_gate gate)
@@ -164,6 +184,9 @@ int wdb_acceptor_new(struct wdb_acceptor_hub *hub, const char *address,
     wdb_output_init(&acceptor->output);
     acceptor->output.cache = hub->options.cache;
     wdb_list_append(&hub->acceptors, &acceptor->node);
+    if (hub->leaving) {
+        put_leaving(acceptor);
+    }
     *out = acceptor;
     return 0;
 }
@@ -291,7 +314,11 @@ static int take_open(struct wdb_acceptor *acceptor,
         return WALKERDB_ECORRUPT;
     }
     struct wdb_channel *channel;
-    return wdb_channel_new(acceptor, frame->channel, &state, &channel);
+    rc = wdb_channel_new(acceptor, frame->channel, &state, &channel);
+    if (rc == 0 && acceptor->hub->leaving) {
+        wdb_channel_refuse(channel);
+    }
+    return rc;
 }
 
 static int take_frame(struct wdb_acceptor *acceptor,

@@ -53,6 +53,9 @@ void wdb_acceptor_hub_free(struct wdb_acceptor_hub *hub);
  * is done much later.
  */
 void wdb_acceptor_hub_begin(struct wdb_acceptor_hub *hub);
+/* The node ends: nothing more is executed, and the followers are told so; they
+ * hang up when everything is answered. */
+void wdb_acceptor_hub_leave(struct wdb_acceptor_hub *hub);
 /* Put what the gate lets pass into the outputs of the acceptors; once for each
  * turn, behind wdb_log_flush. True: something waits at the gate. */
 bool wdb_acceptor_hub_send(struct wdb_acceptor_hub *hub, struct wdb_gate gate);

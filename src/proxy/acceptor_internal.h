@@ -55,6 +55,7 @@ struct wdb_acceptor_hub {
     struct wdb_list stalled; /* their connection's output is full */
     struct wdb_list orphans; /* channels whose session a job still has */
     uint64_t era;            /* of the node, as of this turn */
+    bool leaving;            /* the node ends */
     struct wdb_acceptor_stats stats;
 };
 

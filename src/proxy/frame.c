@@ -169,6 +169,7 @@ static const struct rule *rule_of(uint8_t kind)
         [WDB_PROXY_FRAME_REFUSED] = {false, true, true, UINT8_MAX, 0, 0},
         [WDB_PROXY_FRAME_PUSH] = {false, true, false, 0, 1,
                                   WDB_PROXY_FRAME_PART_SIZE},
+        [WDB_PROXY_FRAME_LEAVING] = {false, true, false, 0, 0, 0},
     };
     const size_t count = sizeof(rules) / sizeof(rules[0]);
     return kind >= WDB_PROXY_FRAME_OPEN && kind < count ? &rules[kind] : NULL;
@@ -187,7 +188,7 @@ static bool header_is_valid(const struct wdb_proxy_frame_decoder *decoder,
     const uint64_t sequence = wdb_load64(data + 16);
     if (size < rule->size_min || size > rule->size_max ||
         (data[5] & ~rule->flags) != 0 || wdb_load16(data + 6) != 0 ||
-        channel == 0) {
+        (channel == 0) != (data[4] == WDB_PROXY_FRAME_LEAVING)) {
         return false;
     }
     if (data[4] == WDB_PROXY_FRAME_REPLY) {

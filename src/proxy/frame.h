@@ -30,6 +30,8 @@
  *   CLOSE    the leader has closed the channel behind its last reply (the
  *            client was killed, or asked for it); what is not answered will
  *            not be, and may have been done
+ *   LEAVING  (channel 0) this node ends: all channels are about to be refused,
+ *            and so is what still comes; hang up when nothing is unanswered
  */
 #ifndef WDB_PROXY_FRAME_H
 #define WDB_PROXY_FRAME_H
@@ -48,6 +50,7 @@ enum wdb_proxy_frame_kind {
     WDB_PROXY_FRAME_REPLY,
     WDB_PROXY_FRAME_REFUSED,
     WDB_PROXY_FRAME_PUSH,
+    WDB_PROXY_FRAME_LEAVING,
 };
 
 /* REQUEST, REPLY: more of this request or reply follows. */

@@ -15,6 +15,8 @@
 #define DIAL_MIN_NS   (UINT64_C(10) * WDB_NS_PER_MS)
 #define DIAL_MAX_NS   (UINT64_C(200) * WDB_NS_PER_MS)
 #define HOLD_CHECK_NS (UINT64_C(20) * WDB_NS_PER_MS)
+/* A node that ends is not asked again for so long, as long as no other leads. */
+#define LEAVING_NS (UINT64_C(50) * WDB_NS_PER_MS)
 /* The transport tells sooner than that. */
 #define DIAL_TIMEOUT_NS (UINT64_C(5) * WDB_NS_PER_S)
 /* Of one route, before the next one has its turn. */
@@ -105,6 +107,15 @@ static void retire_current(struct wdb_proxy *proxy)
     proxy->current = NULL;
     wdb_list_append(&proxy->draining, &upstream->node);
     wdb_upstream_drain(upstream, proxy->now_ns + proxy->options.drain_ns);
+}
+
+void wdb_proxy_upstream_leaves(struct wdb_proxy *proxy,
+                               struct wdb_upstream *upstream)
+{
+    if (upstream == proxy->current) {
+        proxy->dial_ns = proxy->now_ns + LEAVING_NS;
+        retire_current(proxy);
+    }
 }
 
 static bool is_same(const struct wdb_proxy_target *a,

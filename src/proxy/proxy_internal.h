@@ -93,6 +93,10 @@ struct wdb_proxy {
 void wdb_proxy_forget_upstream(struct wdb_proxy *proxy,
                                struct wdb_upstream *upstream);
 
+/* Its node ends: nothing more is sent there. */
+void wdb_proxy_upstream_leaves(struct wdb_proxy *proxy,
+                               struct wdb_upstream *upstream);
+
 /* upstream.c */
 WDB_MUST_CHECK int wdb_upstream_new(struct wdb_proxy *proxy,
                                     const struct wdb_proxy_target *target,

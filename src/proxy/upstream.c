@@ -336,6 +336,10 @@ static int take_refusal(struct wdb_upstream *upstream,
 static int take_frame(struct wdb_upstream *upstream,
                       const struct wdb_proxy_frame *frame)
 {
+    if (frame->kind == WDB_PROXY_FRAME_LEAVING) {
+        wdb_proxy_upstream_leaves(upstream->proxy, upstream);
+        return 0;
+    }
     struct wdb_proxy_route *route = find_route(upstream, frame->channel);
     if (route == NULL) {
         return 0;

@@ -182,7 +182,8 @@ static void part_run(void *context)
 static bool part_wants_to_send(void *context)
 {
     const struct wdb_proxy_part *part = context;
-    return !part->is_stopped && wdb_acceptor_hub_has_work(part->hub);
+    return !part->is_stopped &&
+           (wdb_acceptor_hub_has_work(part->hub) || part->done_ns != 0);
 }
 
 static bool part_send(void *context, struct wdb_gate gate)
@@ -223,6 +224,36 @@ static void part_close_killed(void *context)
     if (!part->is_stopped) {
         wdb_acceptor_hub_close_killed(part->hub);
     }
+}
+
+static void part_quiet(void *context)
+{
+    struct wdb_proxy_part *part = context;
+    if (!part->is_stopped && part->done_ns == 0) {
+        part->done_ns = wdb_proxy_part_now(part) +
+                        WDB_PROXY_LEAVE_MS * (uint64_t)WDB_NS_PER_MS;
+        part->is_due = true;
+        wdb_acceptor_hub_leave(part->hub);
+    }
+}
+
+/* Followers hang up when all that they sent is answered, or refused: so nobody
+ * has to wonder what became of it. */
+static bool part_is_done(void *context)
+{
+    const struct wdb_proxy_part *part = context;
+    if (part->is_stopped || wdb_proxy_part_now(part) >= part->done_ns) {
+        return true;
+    }
+    WDB_LIST_FOREACH(node, &part->links)
+    {
+        const struct wdb_proxy_link *link =
+            WDB_LIST_ENTRY(node, struct wdb_proxy_link, node);
+        if (link->acceptor != NULL && !link->is_loopback) {
+            return false;
+        }
+    }
+    return true;
 }
 
 static void part_stop(void *context)
@@ -273,6 +304,8 @@ const struct wdb_net_part_ops *wdb_proxy_workers_part(void)
         .send = part_send,
         .is_due = part_is_due,
         .close_killed = part_close_killed,
+        .quiet = part_quiet,
+        .is_done = part_is_done,
         .stop = part_stop,
         .detach = part_detach,
     };

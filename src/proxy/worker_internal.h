@@ -6,7 +6,9 @@
 #include "proxy/forward.h"
 #include "proxy/worker.h"
 
-#define WDB_PROXY_DRAIN_MS    250
+#define WDB_PROXY_DRAIN_MS 250
+/* So long a node that ends waits for followers to hang up. */
+#define WDB_PROXY_LEAVE_MS    300
 #define WDB_PROXY_SHOWN_COUNT 14
 
 struct wdb_proxy_part;
@@ -54,6 +56,7 @@ struct wdb_proxy_part {
     uint64_t tick_ns;  /* the next look at idle channels */
     bool is_due;       /* another turn, at once */
     bool is_stopped;
+    uint64_t done_ns; /* when it ends at the latest; 0: it does not end */
     _Atomic uint64_t shown[WDB_PROXY_SHOWN_COUNT]; /* for the statistics */
 };
 

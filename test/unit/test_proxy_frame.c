@@ -101,7 +101,10 @@ TEST(rules_of_kinds)
         {false, {WDB_PROXY_FRAME_CLOSE, 0, 1, 0, none}, true},
         {false, {WDB_PROXY_FRAME_WINDOW, 0, 1, 4096, none}, true},
         {true, {WDB_PROXY_FRAME_WINDOW, 0, 1, 4096, none}, false},
-        {true, {(enum wdb_proxy_frame_kind)9, 0, 1, 0, some}, false},
+        {true, {WDB_PROXY_FRAME_LEAVING, 0, 0, 0, none}, true},
+        {true, {WDB_PROXY_FRAME_LEAVING, 0, 1, 0, none}, false},
+        {false, {WDB_PROXY_FRAME_LEAVING, 0, 0, 0, none}, false},
+        {true, {(enum wdb_proxy_frame_kind)10, 0, 1, 0, some}, false},
         {false, {(enum wdb_proxy_frame_kind)0, 0, 1, 0, some}, false},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {

@@ -59,7 +59,7 @@ struct link {
     struct wdb_upstream *upstream; /* NULL: free */
     uint64_t leader;
     bool is_up, frozen; /* the leader has gone silent */
-    bool deposed;
+    bool deposed, leaving;
     struct wdb_buffer to_leader, to_follower;
     struct wdb_proxy_frame_decoder decoder;
     struct model_channel channels[CHANNELS_MAX];
@@ -429,6 +429,7 @@ static void take_frame(struct link *link, const struct wdb_proxy_frame *frame)
         REQUIRE(channel != NULL);
         channel->id = frame->channel;
         channel->window = WDB_CHANNEL_WINDOW;
+        channel->refused = link->leaving;
         break;
     case WDB_PROXY_FRAME_STATE:
         CHECK_EQ(wdb_channel_state_decode(frame->payload, &state), 0);
@@ -587,6 +588,18 @@ static void depose(struct link *link)
     }
 }
 
+/* The leader's process is about to end in order. */
+static void leave(struct link *link)
+{
+    link->leaving = true;
+    put_frame(link, WDB_PROXY_FRAME_LEAVING, 0, 0, 0, wdb_slice(NULL, 0));
+    for (uint32_t i = 0; i < CHANNELS_MAX; i++) {
+        if (link->channels[i].id != 0) {
+            link->channels[i].refused = true;
+        }
+    }
+}
+
 /* --- connections ---------------------------------------------------------------------- */
 
 static void free_link(struct link *link)
@@ -740,6 +753,9 @@ static void step_link(struct link *link)
     hand_over(link);
     if (link->frozen) {
         return;
+    }
+    if (!world->calm && !link->leaving && below(world, 200) == 0) {
+        leave(link);
     }
     if (below(world, 2) == 0) {
         leader_reads(link);
