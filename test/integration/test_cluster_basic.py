@@ -4,6 +4,7 @@
 import atexit
 import ctypes
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -420,6 +421,26 @@ def test_join_through_a_follower():
         cluster.wait_members(4)
         cluster.wait_equal()
         check_eq(node.cmd("LEVELGET", "k:499", "1"), b"499")
+
+
+def test_death_while_a_second_joins():
+    """The only node is killed at any moment of a join: when it is back, there is a
+    leader, and then the second votes."""
+    rng = random.Random(7)
+    for _ in range(6):
+        with Cluster(2, start=False) as cluster:
+            first, second = cluster.nodes
+            first.start()
+            cluster.wait_leader()
+            check_eq(first.cmd("SET", "a", b"x" * 1000000), "OK")
+            second.start(wait=False)
+            time.sleep(rng.uniform(0.0, 0.5))
+            first.kill()
+            time.sleep(rng.uniform(0.0, 0.5))
+            first.start()
+            cluster.wait_leader()
+            cluster.wait_members(2)
+            check_eq(second.cmd("STRLEN", "a"), 1000000)
 
 
 def test_remove_and_replace():
