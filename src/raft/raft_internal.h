@@ -49,6 +49,7 @@ struct wdb_raft_peer {
     uint64_t heard_ns; /* last message; 0: never */
     /* Entries that the core wants sent: [next, until]. */
     uint64_t next, until;
+    uint64_t sent_ns; /* when the last of them were */
     bool fetching; /* a job reads cold entries */
     uint64_t round_answered;
     struct wdb_transfer_source *source; /* a snapshot for it */

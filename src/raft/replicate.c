@@ -219,18 +219,29 @@ static void add_hash(const struct wdb_raft *raft, struct wdb_message *message)
     }
 }
 
+/* Are entries up to this one on their way to the peer? Not any more, if the last
+ * was sent long ago: they, or the answer to them, were lost with a connection. */
+static bool is_on_its_way(const struct wdb_raft *raft,
+                          const struct wdb_raft_peer *peer, uint64_t index)
+{
+    const uint64_t late =
+        (uint64_t)raft->options.election_timeout_ms * (uint64_t)WDB_NS_PER_MS;
+    return peer != NULL && peer->until >= index &&
+           (peer->next <= peer->until ||
+            wdb_raft_now_ns(raft) - peer->sent_ns < late);
+}
+
 /* Entries on their way would make the peer reject a heartbeat that overtakes
- * them: it is anchored at what the peer has acknowledged. Not if they are not on
- * their way: then the core has to learn that the peer lacks them (while it waits
- * for a snapshot to arrive, and what arrived was an older one). */
+ * them: it is anchored at what the peer has acknowledged. Else the core has to
+ * learn what the peer has and lacks. */
 static void send_heartbeat(struct wdb_raft *raft, wdb_node_id to,
                            const struct wdb_message *from)
 {
     struct wdb_message message = *from;
     const uint64_t match = wdb_core_match(raft->core, to);
     const struct wdb_raft_peer *peer = wdb_raft_peer_of(raft, to);
-    if (match > 0 && match < message.append.previous_index && peer != NULL &&
-        peer->until >= message.append.previous_index) {
+    if (match > 0 && match < message.append.previous_index &&
+        is_on_its_way(raft, peer, message.append.previous_index)) {
         const uint64_t term = wdb_raft_term_at(raft, match);
         if (term != 0) {
             message.append.previous_index = match;
@@ -348,5 +359,6 @@ void wdb_raft_pump(struct wdb_raft *raft, struct wdb_raft_peer *peer)
             return;
         }
         peer->next += message.append.entry_count;
+        peer->sent_ns = wdb_raft_now_ns(raft);
     }
 }
