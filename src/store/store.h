@@ -186,8 +186,9 @@ void wdb_store_rollback(struct wdb_store *store, struct wdb_batch *batch);
  * The follower's path: apply the records of the entry with this index, which is
  * in the log's file. One thread, entry after entry, none twice (unless it was
  * reverted). The entry takes effect as a whole: nobody who holds a stripe sees
- * half of it. Barriers and changes are applied as nothing; they may be passed
- * over, too.
+ * half of it. Barriers and changes are applied as nothing, but not passed over:
+ * until all that was found at open, or came from a leader, is applied, merge
+ * leaves what lies behind alone.
  *
  * An entry should be committed before it is applied (wdb_store_set_committed,
  * then this): then nothing is kept to take it back. The other order is right,
