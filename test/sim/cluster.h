@@ -256,6 +256,7 @@ struct cluster_knobs {
     uint32_t node_count; /* members at the beginning */
     uint32_t machine_count;
     uint32_t client_count;
+    uint32_t reader_count; /* of these, they only read */
     uint64_t chaos_ns;
     uint32_t op_max;
     uint64_t think_ns;

@@ -284,6 +284,12 @@ static void draw_plan(struct cluster_client *client, struct wdb_buffer *out)
         put_command(client, out, "FLUSHDB", NULL);
         return;
     }
+    if (client->number < cluster->knobs.reader_count) {
+        struct words w;
+        draw_key(client, &w, "rrrcw"[below(client, 5)]);
+        plan_get(client, out, w.key);
+        return;
+    }
     switch (below(client, 12)) {
     case 0:
     case 1:

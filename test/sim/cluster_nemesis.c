@@ -13,7 +13,6 @@
 static void draw_sizes(struct cluster *cluster)
 {
     static const uint64_t retained[] = {2 << 10, 8 << 10, 64 << 10, 1 << 20};
-    static const uint64_t thinks[] = {1, 5, 20, 60};
     static const uint32_t elections[] = {100, 300, 300, 1000};
     struct cluster_knobs *knobs = &cluster->knobs;
     knobs->node_count = 3 + (uint32_t)cluster_below(cluster, 2);
@@ -24,16 +23,19 @@ static void draw_sizes(struct cluster *cluster)
         knobs->node_count = cluster->options.node_count;
     }
     knobs->machine_count = knobs->node_count;
-    knobs->client_count = 2 + (uint32_t)cluster_below(cluster, 6);
+    knobs->client_count = 3 + (uint32_t)cluster_below(cluster, 6);
+    knobs->reader_count = (uint32_t)cluster_below(cluster, 3);
     knobs->chaos_ns = (500 + cluster_below(cluster, 4000)) * NS_PER_MS;
     knobs->op_max = 80 + (uint32_t)cluster_below(cluster, 220);
-    knobs->think_ns = thinks[cluster_below(cluster, 4)] * NS_PER_MS;
+    /* So that there are operations as long as there are faults. */
+    knobs->think_ns = 2 * knobs->chaos_ns * knobs->client_count /
+                      knobs->op_max * (30 + cluster_below(cluster, 70)) / 100;
     knobs->election_ms = elections[cluster_below(cluster, 4)];
     knobs->retained_size = retained[cluster_below(cluster, 4)];
     knobs->uncommitted_max =
         cluster_chance(cluster, 20) ? 2000 : (uint64_t)1 << 20;
     knobs->key_count = 1 + (uint32_t)cluster_below(cluster, 5);
-    knobs->value_max = cluster_chance(cluster, 30) ? 4000 : 200;
+    knobs->value_max = cluster_chance(cluster, 50) ? 4000 : 200;
     knobs->client_timeout_ns = (300 + cluster_below(cluster, 4000)) * NS_PER_MS;
     knobs->nemesis_ns = (30 + cluster_below(cluster, 600)) * NS_PER_MS;
 }
