@@ -326,16 +326,18 @@ class Cluster:
                 error, self.members(), self.logs())) from None
 
     def wait_equal(self, timeout_s=30.0, nodes=None):
-        """Wait until the running nodes hold and have applied the same."""
+        """Wait until the running nodes have applied the same, and stay so for a
+        while: what they tell of themselves is a little old."""
+        found = []
+
         def equal():
-            states = set()
-            for node in nodes or self.running():
-                try:
-                    states.add(node.marks()[:2])
-                except (OSError, ConnectionError):
-                    return False
-            return len(states) == 1
-        wait_for(equal, timeout_s, 0.05, "nodes that are equal")
+            try:
+                states = {node.marks()[:2] for node in nodes or self.running()}
+            except (OSError, ConnectionError):
+                states = set()
+            found.append(states)
+            return len(states) == 1 and found[-4:] == [states] * 4
+        wait_for(equal, timeout_s, 0.1, "nodes that are equal")
 
     def logs(self):
         return "\n".join("--- log of %s (tail)\n%s" % (n.name, n.log()[-2500:])
