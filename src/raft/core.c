@@ -1,6 +1,6 @@
 /*
- * core.c - libraft (0.22 and later) through raft_step alone, and what must be
- * kept from it. Guards, each with a test in test/unit/test_raft_core.c:
+ * core.c - libraft (0.22) through raft_step alone, and what must be kept from it
+ * (messages: core_receive.c). Guards of both files, each with a test in test/unit/test_raft_core.c:
  *
  *   G1  A reply to a message of an older term has uninitialised fields and can
  *       read as success: such messages never reach the core, they are answered
@@ -9,8 +9,8 @@
  *       wrong index: messages are split in front of each.
  *   G3  A refused submit leaves entries behind: a CHANGE is submitted alone,
  *       after what could refuse it was looked at; any refusal is fatal.
- *   G4  Who owns which memory differs between versions: it is decided in this
- *       file only, for the version that it was built with.
+ *   G4  Who owns which memory differs between versions: it is decided in
+ *       these files only, for the version that they were built with.
  *   G5  Asserts that a peer's message could reach: an APPEND or OFFER of our
  *       own term while we lead; results of votes that were not asked for, or
  *       with impossible terms; positions without terms.
@@ -27,24 +27,24 @@
  *       and never gives up its leader: a standby that is made a voter, and was
  *       not sent that in time, could keep a cluster without leader for ever. For
  *       a request of a vote it has one, and has a leader only while it hears it.
+ *   G13 The core's committed index falls when a message that ends below it names
+ *       a higher one; then it would let what is committed be replaced.
+ *   G14 It cannot go back from the first configuration of all: that one counts
+ *       as committed as soon as it is here, begins the log, and stays.
+ *   G15 It adds one to terms without looking: there is a greatest one.
+ *   G16 Entries from before those that it still has are taken for new ones: what
+ *       it has is cut off the front of a message.
+ *   G17 Told to, a sole voter leads the term that it has (as in G6).
  */
-#include "raft/core.h"
-
-#include <limits.h>
-#include <raft.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/assert.h"
-#include "raft/message.h"
+#include "raft/core_internal.h"
 #include "raft/mutations.h"
 #include "raft/raft.h"
 #include "walkerdb.h"
-
-/* G4: in 0.23 and later the core copies what it is given, so all of this file
- * must be looked at again. */
-static_assert(RAFT_VERSION_NUMBER >= 2200 && RAFT_VERSION_NUMBER < 2300,
-              "libraft 0.22: see G4");
 
 enum {
     UPDATE_VOTE = (RAFT_UPDATE_CURRENT_TERM) | (RAFT_UPDATE_VOTED_FOR),
@@ -55,31 +55,19 @@ enum {
     UPDATE_COMMITTED = (RAFT_UPDATE_COMMIT_INDEX),
 };
 
-/* The address that the core knows a server by: it is never dialed. */
 #define ADDRESS_FORMAT "%016llx"
-#define ADDRESS_SIZE   17
-#define BEHIND_FOREVER UINT_MAX
-#define RESULT_VERSION 2
-#define FEATURES_NONE  0
 /* While a snapshot is on its way to a peer the core takes a rejection for stale
  * unless it names that snapshot, which it does not when the core's own has moved
  * on: so it has to look again by itself. What is under way is not begun anew by
  * that. */
 #define SNAPSHOT_TIME_MS 1000
 
-struct wdb_core {
-    struct raft raft;
-    struct wdb_core_options options;
-    uint64_t now_ms;
-    uint64_t heard_ms; /* entries or a heartbeat of a leader: G12 */
-    bool failed;
-};
-
 /* --- conversions ----------------------------------------------------------- */
 
-static void make_address(wdb_node_id id, char out[ADDRESS_SIZE])
+void wdb_core_make_address(wdb_node_id id, char out[WDB_CORE_ADDRESS_SIZE])
 {
-    snprintf(out, ADDRESS_SIZE, ADDRESS_FORMAT, (unsigned long long)id);
+    snprintf(out, WDB_CORE_ADDRESS_SIZE, ADDRESS_FORMAT,
+             (unsigned long long)id);
 }
 
 /* *out is to be closed, or handed over. */
@@ -89,8 +77,8 @@ static int make_configuration(const struct wdb_members *members,
     raft_configuration_init(out);
     for (uint32_t i = 0; i < members->count; i++) {
         const struct wdb_member *member = &members->members[i];
-        char address[ADDRESS_SIZE];
-        make_address(member->id, address);
+        char address[WDB_CORE_ADDRESS_SIZE];
+        wdb_core_make_address(member->id, address);
         const int rv = raft_configuration_add(out, member->id, address,
                                               member->role == WDB_MEMBER_VOTER
                                                   ? RAFT_VOTER
@@ -105,8 +93,8 @@ static int make_configuration(const struct wdb_members *members,
 }
 
 /* The bytes in which the core wants a configuration; raft_free() them. */
-static int encode_configuration(const struct wdb_members *members,
-                                struct raft_buffer *out)
+int wdb_core_encode_configuration(const struct wdb_members *members,
+                                  struct raft_buffer *out)
 {
     struct raft_configuration configuration;
     int code = make_configuration(members, &configuration);
@@ -130,7 +118,7 @@ static int make_metadata(const struct wdb_raft_base *base,
     return make_configuration(&base->members, &out->configuration);
 }
 
-static enum raft_entry_type entry_type(enum wdb_entry_type type)
+enum raft_entry_type wdb_core_entry_type(enum wdb_entry_type type)
 {
     return type == WDB_ENTRY_CHANGE    ? RAFT_CHANGE
            : type == WDB_ENTRY_BARRIER ? RAFT_BARRIER
@@ -146,8 +134,8 @@ static enum wdb_core_role role_of(int state)
                                      : WDB_CORE_FOLLOWER;
 }
 
-static void send(struct wdb_core *core, wdb_node_id to,
-                 struct wdb_message *message)
+void wdb_core_send(struct wdb_core *core, wdb_node_id to,
+                   struct wdb_message *message)
 {
     message->to = to;
     core->options.callbacks->send(core->options.context, to, message);
@@ -203,10 +191,10 @@ static void send_message(struct wdb_core *core, const struct raft_message *m,
     default:
         return;
     }
-    send(core, m->server_id, &out);
+    wdb_core_send(core, m->server_id, &out);
 }
 
-static int fail(struct wdb_core *core, int code)
+int wdb_core_fail(struct wdb_core *core, int code)
 {
     core->failed = true;
     return code;
@@ -262,7 +250,7 @@ static int follow_up(struct wdb_core *core, enum wdb_core_role before,
     if (code == 0 && (update->flags & UPDATE_COMMITTED)) {
         callbacks->committed(context, core->raft.commit_index);
     }
-    return code == 0 ? 0 : fail(core, code);
+    return code == 0 ? 0 : wdb_core_fail(core, code);
 }
 
 static int step(struct wdb_core *core, struct raft_event *event,
@@ -293,35 +281,36 @@ static int settle_configuration(struct wdb_core *core)
     struct raft_buffer bytes;
     int rv = 0;
     const uint64_t index = raft->configuration_uncommitted_index;
-    if (index == 0 || index > raft->commit_index) {
+    const bool is_first = raft->configuration_committed_index == 0; /* G14 */
+    if (index == 0 || (index > raft->commit_index && !is_first)) {
         return 0;
     }
     if (raft_configuration_encode(&raft->configuration, &bytes) != 0) {
-        return fail(core, WALKERDB_ENOMEM);
+        return wdb_core_fail(core, WALKERDB_ENOMEM);
     }
     rv = raft_configuration_decode(&bytes, &event.configuration.conf);
     raft_free(bytes.base);
     if (rv != 0) {
-        return fail(core, WALKERDB_ENOMEM);
+        return wdb_core_fail(core, WALKERDB_ENOMEM);
     }
     event.configuration.index = index;
     const int code = step(core, &event, raft->current_term, &rv);
-    return code != 0 ? code : rv == 0 ? 0 : fail(core, code_of(rv));
+    return code != 0 ? code : rv == 0 ? 0 : wdb_core_fail(core, code_of(rv));
 }
 
 /* A step that must succeed. */
-static int must_step(struct wdb_core *core, struct raft_event *event,
-                     uint64_t request_term)
+int wdb_core_must_step(struct wdb_core *core, struct raft_event *event,
+                       uint64_t request_term)
 {
     int rv;
     const int code = step(core, event, request_term, &rv);
     if (code != 0 || rv != 0) {
-        return code != 0 ? code : fail(core, code_of(rv));
+        return code != 0 ? code : wdb_core_fail(core, code_of(rv));
     }
     return settle_configuration(core);
 }
 
-static void set_now(struct wdb_core *core, uint64_t now_ms)
+void wdb_core_set_now(struct wdb_core *core, uint64_t now_ms)
 {
     if (now_ms > core->now_ms) {
         core->now_ms = now_ms; /* never back: the core asserts it */
@@ -333,11 +322,11 @@ static void set_now(struct wdb_core *core, uint64_t now_ms)
 int wdb_core_new(const struct wdb_core_options *options, struct wdb_core **out)
 {
     struct wdb_core *core = calloc(1, sizeof(*core));
-    char address[ADDRESS_SIZE];
+    char address[WDB_CORE_ADDRESS_SIZE];
     if (core == NULL) {
         return WALKERDB_ENOMEM;
     }
-    make_address(options->self, address);
+    wdb_core_make_address(options->self, address);
     core->options = *options;
     core->now_ms = options->now_ms;
     if (raft_init(&core->raft, NULL, NULL, options->self, address) != 0) {
@@ -393,11 +382,11 @@ static int make_entries(const struct wdb_core_start *start,
     int code = entries == NULL || batch == NULL ? WALKERDB_ENOMEM : 0;
     for (uint32_t i = 0; code == 0 && i < start->entry_count; i++) {
         entries[i].term = start->entries[i].term;
-        entries[i].type = entry_type(start->entries[i].type);
+        entries[i].type = wdb_core_entry_type(start->entries[i].type);
         entries[i].batch = batch;
         if (entries[i].type == RAFT_CHANGE) {
-            code = encode_configuration(start->entries[i].members,
-                                        &entries[i].buf);
+            code = wdb_core_encode_configuration(start->entries[i].members,
+                                                 &entries[i].buf);
         }
     }
     *out = entries;
@@ -405,8 +394,8 @@ static int make_entries(const struct wdb_core_start *start,
     return code;
 }
 
-static void free_entries(struct raft_entry *entries, uint32_t count,
-                         void *batch)
+void wdb_core_free_entries(struct raft_entry *entries, uint32_t count,
+                           void *batch)
 {
     for (uint32_t i = 0; entries != NULL && i < count; i++) {
         raft_free(entries[i].buf.base);
@@ -426,7 +415,7 @@ int wdb_core_start(struct wdb_core *core, const struct wdb_core_start *start)
     event.start.start_index = 1;
     if (start->base_index == 0 && start->entry_count == 0) {
         /* Perhaps with a term: it heard of one before it got a log. */
-        return must_step(core, &event, 0);
+        return wdb_core_must_step(core, &event, 0);
     }
     if (is_sole_voter(last_members(start), core->options.self)) {
         event.start.term++; /* G6 */
@@ -434,7 +423,7 @@ int wdb_core_start(struct wdb_core *core, const struct wdb_core_start *start)
         const int code = core->options.callbacks->store_vote(
             core->options.context, event.start.term, core->options.self);
         if (code != 0) {
-            return fail(core, code);
+            return wdb_core_fail(core, code);
         }
     }
     int code = make_entries(start, &entries, &batch);
@@ -449,14 +438,14 @@ int wdb_core_start(struct wdb_core *core, const struct wdb_core_start *start)
         event.start.metadata = &metadata;
     }
     if (code != 0) {
-        free_entries(entries, start->entry_count, batch);
-        return fail(core, code);
+        wdb_core_free_entries(entries, start->entry_count, batch);
+        return wdb_core_fail(core, code);
     }
     event.start.start_index = start->first_index;
     event.start.entries = entries;
     event.start.n_entries = start->entry_count;
-    code = must_step(core, &event, 0);
-    free_entries(entries, start->entry_count, batch);
+    code = wdb_core_must_step(core, &event, 0);
+    wdb_core_free_entries(entries, start->entry_count, batch);
     return code;
 }
 
@@ -487,305 +476,30 @@ bool wdb_core_is_voter(const struct wdb_core *core)
     return false;
 }
 
+bool wdb_core_is_only_voter(const struct wdb_core *core)
+{
+    return wdb_core_is_voter(core) &&
+           voter_count(&core->raft.configuration) == 1;
+}
+
 int wdb_core_tick(struct wdb_core *core, uint64_t now_ms)
 {
     struct raft_event event = {.type = RAFT_TIMEOUT};
-    set_now(core, now_ms);
+    wdb_core_set_now(core, now_ms);
     if (core->now_ms < wdb_core_deadline_ms(core)) {
         return 0;
     }
-    if (core->raft.state == RAFT_FOLLOWER && wdb_core_is_voter(core) &&
-        voter_count(&core->raft.configuration) == 1 &&
+    if (core->raft.state == RAFT_FOLLOWER && wdb_core_is_only_voter(core) &&
         core->raft.last_stored == wdb_core_index_last(core)) {
         core->raft.current_term++; /* G6 */
         core->raft.voted_for = core->options.self;
         core->raft.follower_state.match = 0;
         const int code = store_vote(core);
         if (code != 0) {
-            return fail(core, code);
+            return wdb_core_fail(core, code);
         }
     }
-    return must_step(core, &event, 0);
-}
-
-/* --- receiving ------------------------------------------------------------- */
-
-/* An answer without help of the core: our term is higher (G1). */
-static void answer_old_term(struct wdb_core *core, wdb_node_id to,
-                            const struct wdb_message *message)
-{
-    struct wdb_message answer = {
-        .kind = WDB_MESSAGE_APPEND_RESULT,
-        .term = core->raft.current_term,
-    };
-    answer.append_result.request_term = message->term;
-    answer.append_result.rejected =
-        message->append.previous_index > 0 ? message->append.previous_index : 1;
-    send(core, to, &answer);
-}
-
-/* Step entries [skip, skip + count) of the message. */
-static int receive_entries(struct wdb_core *core, struct raft_message *m,
-                           const struct wdb_message *message, uint32_t skip,
-                           uint32_t count)
-{
-    struct raft_append_entries *args = &m->append_entries;
-    struct raft_event event = {.type = RAFT_RECEIVE};
-    size_t at = 0;
-    struct wdb_entry_header header;
-    const uint8_t *payload;
-    struct wdb_members members;
-    wdb_members_init(&members);
-    args->prev_log_index = message->append.previous_index + skip;
-    args->prev_log_term = message->append.previous_term;
-    for (uint32_t i = 0; i < skip; i++) {
-        const bool found =
-            wdb_message_next_entry(message, &at, &header, &payload);
-        wdb_assert(found);
-        args->prev_log_term = header.term;
-    }
-    args->n_entries = count;
-    args->entries = raft_calloc(count + 1, sizeof(*args->entries));
-    void *batch = raft_malloc(8);
-    int code = args->entries == NULL || batch == NULL ? WALKERDB_ENOMEM : 0;
-    for (uint32_t i = 0; code == 0 && i < count; i++) {
-        const bool found =
-            wdb_message_next_entry(message, &at, &header, &payload);
-        wdb_assert(found);
-        args->entries[i].term = header.term;
-        args->entries[i].type = entry_type((enum wdb_entry_type)header.type);
-        args->entries[i].batch = batch;
-        if (header.type == WDB_ENTRY_CHANGE) {
-            code = wdb_members_decode(payload, header.payload_size, &members);
-            if (code == 0) {
-                code = encode_configuration(&members, &args->entries[i].buf);
-            }
-        }
-    }
-    struct raft_entry *entries = args->entries;
-    if (code != 0) {
-        free_entries(entries, count, batch);
-        wdb_members_release(&members);
-        return fail(core, code);
-    }
-    if (count == 0) {
-        raft_free(batch);
-    }
-    event.receive.message = m;
-    code = must_step(core, &event, message->term);
-    /* G4: the batch was freed, by the core or by follow_up. */
-    free_entries(entries, count, NULL);
-    wdb_members_release(&members);
-    return code;
-}
-
-static int receive_append(struct wdb_core *core, struct raft_message *m,
-                          const struct wdb_message *message,
-                          const char **why_out)
-{
-    if (message->term < core->raft.current_term &&
-        !WDB_CORE_MUTATED(core, WDB_MUTATION_APPEND_OLD_TERM)) {
-        answer_old_term(core, m->server_id, message);
-        return 0;
-    }
-    if (message->term == core->raft.current_term &&
-        core->raft.state == RAFT_LEADER) {
-        *why_out = "entries of our own term while we lead it";
-        return 0;
-    }
-    core->heard_ms = core->now_ms;
-    m->type = RAFT_APPEND_ENTRIES;
-    m->append_entries = (struct raft_append_entries){
-        .term = message->term,
-        .leader_commit = message->append.committed,
-    };
-    /* G2: split in front of each CHANGE. */
-    size_t at = 0;
-    uint32_t first = 0, i = 0;
-    struct wdb_entry_header header;
-    const uint8_t *payload;
-    while (wdb_message_next_entry(message, &at, &header, &payload)) {
-        if (header.type == WDB_ENTRY_CHANGE && i > first &&
-            !WDB_CORE_MUTATED(core, WDB_MUTATION_CHANGE_NOT_FIRST)) {
-            const int code =
-                receive_entries(core, m, message, first, i - first);
-            if (code != 0 || core->raft.current_term != message->term) {
-                return code;
-            }
-            first = i;
-        }
-        i++;
-    }
-    return receive_entries(core, m, message, first, i - first);
-}
-
-static int receive_append_result(struct wdb_core *core, struct raft_message *m,
-                                 const struct wdb_message *message,
-                                 const char **why_out)
-{
-    struct raft_event event = {.type = RAFT_RECEIVE, .receive.message = m};
-    if (core->raft.state != RAFT_LEADER) {
-        return 0;
-    }
-    if (message->term == core->raft.current_term &&
-        message->append_result.request_term != core->raft.current_term &&
-        !WDB_CORE_MUTATED(core, WDB_MUTATION_RESULT_ANY_TERM)) {
-        *why_out = "the result of a message of another term"; /* G1 */
-        return 0;
-    }
-    if (message->append_result.rejected == 0 &&
-        message->term == core->raft.current_term &&
-        message->append_result.last_index > wdb_core_index_last(core)) {
-        *why_out = "a result beyond the end of the log";
-        return 0;
-    }
-    m->type = RAFT_APPEND_ENTRIES_RESULT;
-    m->append_entries_result = (struct raft_append_entries_result){
-        .version = 1,
-        .term = message->term,
-        .rejected = message->append_result.rejected,
-        .last_log_index = message->append_result.last_index,
-        .features = FEATURES_NONE,
-    };
-    if (m->append_entries_result.rejected > 0 &&
-        m->append_entries_result.last_log_index >=
-            m->append_entries_result.rejected) {
-        m->append_entries_result.last_log_index =
-            m->append_entries_result.rejected - 1;
-    }
-    return must_step(core, &event, 0);
-}
-
-static bool has_vote(const struct wdb_core *core)
-{
-    const struct raft_configuration *c = &core->raft.configuration;
-    for (unsigned i = 0; i < c->n; i++) {
-        if (c->servers[i].id == core->options.self) {
-            return c->servers[i].role == RAFT_VOTER;
-        }
-    }
-    return false;
-}
-
-/* G12: with a configuration in which this node alone votes, for this step. */
-static int step_with_vote(struct wdb_core *core, struct raft_event *event,
-                          uint64_t term)
-{
-    struct raft_configuration ours;
-    const struct raft_configuration real = core->raft.configuration;
-    char address[ADDRESS_SIZE];
-    make_address(core->options.self, address);
-    raft_configuration_init(&ours);
-    if (raft_configuration_add(&ours, core->options.self, address,
-                               RAFT_VOTER) != 0) {
-        return fail(core, WALKERDB_ENOMEM);
-    }
-    core->raft.configuration = ours;
-    const int code = must_step(core, event, term);
-    wdb_assert(core->raft.configuration.servers == ours.servers);
-    core->raft.configuration = real;
-    raft_configuration_close(&ours);
-    return code;
-}
-
-static int receive_vote(struct wdb_core *core, struct raft_message *m,
-                        const struct wdb_message *message, const char **why_out)
-{
-    struct raft_event event = {.type = RAFT_RECEIVE, .receive.message = m};
-    if ((message->vote.last_index == 0) != (message->vote.last_term == 0) ||
-        message->vote.last_term > message->term) {
-        *why_out = "a vote for an impossible log";
-        return 0;
-    }
-    m->type = RAFT_REQUEST_VOTE;
-    m->request_vote = (struct raft_request_vote){
-        .version = 2,
-        .term = message->term,
-        .candidate_id = m->server_id,
-        .last_log_index = message->vote.last_index,
-        .last_log_term = message->vote.last_term,
-        .disrupt_leader = message->vote.disrupt_leader,
-        .pre_vote = message->vote.pre_vote,
-    };
-    if (core->raft.state == RAFT_FOLLOWER && core->raft.configuration.n != 0 &&
-        !has_vote(core)) {
-        m->request_vote.disrupt_leader |=
-            core->now_ms >= core->heard_ms + core->options.election_timeout_ms;
-        return step_with_vote(core, &event, message->term);
-    }
-    return must_step(core, &event, message->term);
-}
-
-static int receive_vote_result(struct wdb_core *core, struct raft_message *m,
-                               const struct wdb_message *message,
-                               const char **why_out)
-{
-    struct raft_event event = {.type = RAFT_RECEIVE, .receive.message = m};
-    if (core->raft.state != RAFT_CANDIDATE) {
-        return 0;
-    }
-    const bool pre_vote = core->raft.candidate_state.in_pre_vote;
-    const uint64_t asked = core->raft.current_term + (pre_vote ? 1 : 0);
-    if (message->vote_result.pre_vote != pre_vote ||
-        message->vote_result.request_term != asked) {
-        return 0; /* of an earlier election */
-    }
-    if (message->vote_result.granted && message->term != asked) {
-        *why_out = "a vote that was granted in another term"; /* G5 */
-        return 0;
-    }
-    m->type = RAFT_REQUEST_VOTE_RESULT;
-    m->request_vote_result = (struct raft_request_vote_result){
-        .version = RESULT_VERSION,
-        .term = message->term,
-        .vote_granted = message->vote_result.granted,
-        .pre_vote = message->vote_result.pre_vote,
-        .features = FEATURES_NONE,
-    };
-    return must_step(core, &event, 0);
-}
-
-int wdb_core_receive(struct wdb_core *core, uint64_t now_ms, wdb_node_id from,
-                     const struct wdb_message *message, const char **why_out)
-{
-    char address[ADDRESS_SIZE];
-    struct raft_message m;
-    struct raft_event event = {.type = RAFT_RECEIVE, .receive.message = &m};
-    set_now(core, now_ms);
-    *why_out = NULL;
-    make_address(from, address);
-    memset(&m, 0, sizeof(m));
-    m.server_id = from;
-    m.server_address = address;
-    if (message->term == 0 || from == 0 || from == core->options.self) {
-        *why_out = "no term, or no sender";
-        return 0;
-    }
-    switch (message->kind) {
-    case WDB_MESSAGE_VOTE:
-        return receive_vote(core, &m, message, why_out);
-    case WDB_MESSAGE_VOTE_RESULT:
-        return receive_vote_result(core, &m, message, why_out);
-    case WDB_MESSAGE_APPEND:
-        return receive_append(core, &m, message, why_out);
-    case WDB_MESSAGE_APPEND_RESULT:
-        return receive_append_result(core, &m, message, why_out);
-    case WDB_MESSAGE_TIMEOUT_NOW:
-        m.type = RAFT_TIMEOUT_NOW;
-        m.timeout_now = (struct raft_timeout_now){
-            .version = 1,
-            .term = message->term,
-            .last_log_index = message->timeout_now.last_index,
-            .last_log_term = message->timeout_now.last_term,
-        };
-        if (message->term != core->raft.current_term) {
-            return 0;
-        }
-        return must_step(core, &event, message->term);
-    default:
-        *why_out = "not a message for the core";
-        return 0;
-    }
+    return wdb_core_must_step(core, &event, 0);
 }
 
 /* --- what the owner did ---------------------------------------------------- */
@@ -794,7 +508,7 @@ int wdb_core_persisted(struct wdb_core *core, uint64_t now_ms, uint64_t index)
 {
     struct raft_event event = {.type = RAFT_PERSISTED_ENTRIES};
     const uint64_t last = wdb_core_index_last(core);
-    set_now(core, now_ms);
+    wdb_core_set_now(core, now_ms);
     if (index > last) {
         index = last;
     }
@@ -802,7 +516,7 @@ int wdb_core_persisted(struct wdb_core *core, uint64_t now_ms, uint64_t index)
         return 0;
     }
     event.persisted_entries.index = index;
-    return must_step(core, &event, core->raft.current_term);
+    return wdb_core_must_step(core, &event, core->raft.current_term);
 }
 
 int wdb_core_submit(struct wdb_core *core, uint64_t now_ms, uint32_t count,
@@ -812,25 +526,25 @@ int wdb_core_submit(struct wdb_core *core, uint64_t now_ms, uint32_t count,
     struct raft_entry *entries = raft_calloc(count, sizeof(*entries));
     void *batch = raft_malloc(8);
     int code = entries == NULL || batch == NULL ? WALKERDB_ENOMEM : 0;
-    set_now(core, now_ms);
+    wdb_core_set_now(core, now_ms);
     wdb_assert(count == 1 || entry->type == WDB_ENTRY_COMMAND); /* G3 */
     if (code == 0 && entry->type == WDB_ENTRY_CHANGE) {
-        code = encode_configuration(entry->members, &entries[0].buf);
+        code = wdb_core_encode_configuration(entry->members, &entries[0].buf);
     }
     if (code != 0) {
         raft_free(entries);
         raft_free(batch);
-        return fail(core, code);
+        return wdb_core_fail(core, code);
     }
     for (uint32_t i = 0; i < count; i++) {
         entries[i].term = core->raft.current_term;
-        entries[i].type = entry_type(entry->type);
+        entries[i].type = wdb_core_entry_type(entry->type);
         entries[i].batch = batch;
     }
     event.submit.entries = entries;
     event.submit.n = count;
     void *configuration = entries[0].buf.base;
-    code = must_step(core, &event, 0);
+    code = wdb_core_must_step(core, &event, 0);
     raft_free(configuration);
     raft_free(entries);
     return code;
@@ -840,30 +554,30 @@ int wdb_core_compacted(struct wdb_core *core, uint64_t now_ms,
                        const struct wdb_raft_base *base, uint32_t trailing)
 {
     struct raft_event event = {.type = RAFT_SNAPSHOT};
-    set_now(core, now_ms);
+    wdb_core_set_now(core, now_ms);
     const int code = make_metadata(base, &event.snapshot.metadata);
     if (code != 0) {
-        return fail(core, code);
+        return wdb_core_fail(core, code);
     }
     event.snapshot.trailing = trailing;
-    return must_step(core, &event, 0);
+    return wdb_core_must_step(core, &event, 0);
 }
 
 int wdb_core_installed(struct wdb_core *core, uint64_t now_ms,
                        wdb_node_id leader, const struct wdb_raft_base *base)
 {
-    char address[ADDRESS_SIZE];
+    char address[WDB_CORE_ADDRESS_SIZE];
     struct raft_message m;
     struct raft_snapshot_metadata metadata;
     struct raft_event event = {.type = RAFT_RECEIVE, .receive.message = &m};
     struct raft_update update;
-    set_now(core, now_ms);
-    make_address(leader, address);
+    wdb_core_set_now(core, now_ms);
+    wdb_core_make_address(leader, address);
     memset(&m, 0, sizeof(m));
     memset(&update, 0, sizeof(update));
     int code = make_metadata(base, &metadata);
     if (code != 0) {
-        return fail(core, code);
+        return wdb_core_fail(core, code);
     }
     m.type = RAFT_INSTALL_SNAPSHOT;
     m.server_id = leader;
@@ -882,19 +596,19 @@ int wdb_core_installed(struct wdb_core *core, uint64_t now_ms,
     wdb_assert(core->raft.state == RAFT_FOLLOWER);
     if (raft_step(&core->raft, &event, &update) != 0 ||
         !(update.flags & UPDATE_SNAPSHOT)) {
-        return fail(core, WALKERDB_EABORTED);
+        return wdb_core_fail(core, WALKERDB_EABORTED);
     }
     struct raft_event done = {.type = RAFT_PERSISTED_SNAPSHOT};
     done.persisted_snapshot.metadata = update.snapshot.metadata;
     done.persisted_snapshot.last = true;
-    return must_step(core, &done, core->raft.current_term);
+    return wdb_core_must_step(core, &done, core->raft.current_term);
 }
 
 int wdb_core_transfer(struct wdb_core *core, uint64_t now_ms, wdb_node_id to)
 {
     struct raft_event event = {.type = RAFT_TRANSFER};
     int rv;
-    set_now(core, now_ms);
+    wdb_core_set_now(core, now_ms);
     if (wdb_core_is_transferring(core)) {
         return WALKERDB_EBUSY;
     }

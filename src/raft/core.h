@@ -1,9 +1,9 @@
 /*
  * core.h - the consensus core: libraft's raft_step behind a small interface.
  *
- * This is the only place that knows libraft. What it guards against is numbered
- * in core.c. The core holds no entries: only which term each index has. It
- * decides; the owner (raft.c) stores, sends and applies, through the callbacks
+ * core.c and core_receive.c alone know libraft; what they guard against is
+ * numbered in core.c. The core holds no entries: only which term each index has.
+ * It decides; the owner (raft.c) stores, sends and applies, through the callbacks
  * below, which come in this order for one event:
  *
  *   1. store_vote     term and vote must be durable before all that follows

@@ -186,8 +186,8 @@ static int lock_raft_dir(struct wdb_server_cluster *c, char **message_out)
     if (wdb_env_join(path, c->raft_dir, RAFT_LOCK_NAME) != 0) {
         return say(message_out, WALKERDB_ETOOBIG, "-raftdir is too long");
     }
-    const int code = c->options.env->ops->lock(c->options.env, path,
-                                               &c->raft_lock, &holder);
+    const int code =
+        c->options.env->ops->lock(c->options.env, path, &c->raft_lock, &holder);
     if (code == WALKERDB_ELOCKED) {
         return say(message_out, code, "-raftdir %s is in use by process %lld",
                    c->raft_dir, (long long)holder);

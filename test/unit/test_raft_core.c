@@ -1,6 +1,6 @@
 /*
  * test_raft_core.c - the consensus core: elections, replication, and each guard
- * of src/raft/core.c (G1 to G11).
+ * of src/raft/core.c (G1 to G17).
  *
  * A node here is a core with a log of terms. What it sends is kept, so that a
  * test delivers, drops, delays or forges messages as it likes.
@@ -625,4 +625,143 @@ TEST(raft_core_standby_votes)
         CHECK_EQ(n->role, WDB_CORE_FOLLOWER);
         node_free(n);
     }
+}
+
+/* G13: a heartbeat anchored below what is committed, naming a later commit, takes
+ * nothing back. */
+TEST(raft_core_committed_never_falls)
+{
+    struct node *n = node_new(2, "vvv");
+    const char *why;
+    struct entries e = entries_of(2, "2c2c2c", "");
+    struct wdb_message m = append_of(2, 1, 1, 4, &e);
+    CHECK_EQ(receive(n, 1, &m, &why), 0);
+    CHECK_EQ(wdb_core_persisted(n->core, n->now, 4), 0);
+    CHECK_EQ(wdb_core_index_committed(n->core), 4);
+    m = append_of(2, 2, 2, 9, NULL);
+    CHECK_EQ(receive(n, 1, &m, &why), 0);
+    CHECK_EQ(wdb_core_index_committed(n->core), 4);
+    struct entries other = entries_of(3, "3c", "");
+    m = append_of(3, 2, 2, 2, &other);
+    CHECK_EQ(receive(n, 3, &m, &why), WALKERDB_EABORTED);
+    CHECK_EQ(n->last, 4);
+    free(e.data);
+    free(other.data);
+    node_free(n);
+}
+
+/* G14: a node without a log takes no other first entry than a configuration,
+ * keeps that one, and goes back to it when later ones are replaced. */
+TEST(raft_core_first_configuration)
+{
+    struct node *n = node_new(2, "");
+    const char *why = NULL;
+    struct entries command = entries_of(1, "2c", "");
+    struct wdb_message m = append_of(2, 0, 0, 0, &command);
+    CHECK_EQ(receive(n, 1, &m, &why), 0);
+    CHECK(why != NULL);
+    CHECK_EQ(n->last, 0);
+    struct entries e = entries_of(1, "2V2c", "vv");
+    m = append_of(2, 0, 0, 0, &e);
+    CHECK_EQ(receive(n, 1, &m, &why), 0);
+    CHECK_EQ(n->last, 2);
+    CHECK_EQ(wdb_core_index_committed(n->core), 0);
+    struct entries second = entries_of(3, "2V", "v-");
+    m = append_of(2, 2, 2, 0, &second);
+    CHECK_EQ(receive(n, 1, &m, &why), 0);
+    CHECK(!wdb_core_is_voter(n->core));
+    struct entries instead = entries_of(3, "3c", "");
+    m = append_of(3, 2, 2, 0, &instead);
+    CHECK_EQ(receive(n, 1, &m, &why), 0);
+    CHECK_EQ(n->last, 3);
+    CHECK(wdb_core_is_voter(n->core));
+    struct entries first = entries_of(1, "4V", "-v");
+    m = append_of(4, 0, 0, 0, &first);
+    CHECK_EQ(receive(n, 1, &m, &why), 0);
+    CHECK(why != NULL);
+    CHECK_EQ(n->terms[1], 2);
+    CHECK_EQ(n->last, 3);
+    free(command.data);
+    free(e.data);
+    free(second.data);
+    free(instead.data);
+    free(first.data);
+    node_free(n);
+}
+
+/* G15: after the greatest term there would come the lowest. */
+TEST(raft_core_greatest_term)
+{
+    struct node *n = node_new(1, "vvv");
+    const char *why = NULL;
+    struct wdb_message m = append_of(UINT64_MAX, 1, 1, 0, NULL);
+    CHECK_EQ(receive(n, 2, &m, &why), 0);
+    CHECK(why != NULL);
+    m = (struct wdb_message){.kind = WDB_MESSAGE_VOTE, .term = UINT64_MAX - 1};
+    m.vote.last_index = 9;
+    m.vote.last_term = 9;
+    why = NULL;
+    CHECK_EQ(receive(n, 2, &m, &why), 0);
+    CHECK(why != NULL);
+    CHECK_EQ(n->term, 1);
+    node_free(n);
+}
+
+/* G16: entries from before the core's log (late ones, or all of them anew) are
+ * not taken for new ones; of those that it has, only what follows is taken. */
+TEST(raft_core_entries_from_before_its_log)
+{
+    struct node *n = node_new(2, "vvv");
+    const char *why;
+    struct wdb_message m = append_of(4, 50, 4, 60, NULL);
+    CHECK_EQ(receive(n, 1, &m, &why), 0);
+    struct wdb_raft_base base = {.index = 5, .term = 4, .members_index = 3};
+    base.members = members_of("vvv");
+    CHECK_EQ(wdb_core_installed(n->core, n->now, 1, &base), 0);
+    n->last = 5;
+    struct entries early = entries_of(1, "2c2c", "");
+    m = append_of(4, 0, 0, 9, &early);
+    CHECK_EQ(receive(n, 1, &m, &why), 0);
+    CHECK_EQ(wdb_core_index_last(n->core), 5);
+    const struct wdb_message *answer = find(n, WDB_MESSAGE_APPEND_RESULT);
+    CHECK(answer != NULL);
+    CHECK_EQ(answer->append_result.rejected, 0);
+    CHECK_EQ(answer->append_result.last_index, 5);
+    struct entries over = entries_of(1, "2V2c2c4c4c4c", "vvv");
+    m = append_of(4, 0, 0, 9, &over);
+    CHECK_EQ(receive(n, 1, &m, &why), 0);
+    CHECK_EQ(wdb_core_index_last(n->core), 6);
+    CHECK_EQ(n->last, 6);
+    CHECK_EQ(n->terms[6], 4);
+    struct entries other = entries_of(1, "2V2c2c3c3c4c", "vvv");
+    m = append_of(4, 0, 0, 9, &other);
+    CHECK_EQ(receive(n, 1, &m, &why), WALKERDB_EABORTED);
+    free(early.data);
+    free(over.data);
+    free(other.data);
+    wdb_members_release(&base.members);
+    node_free(n);
+}
+
+/* G17: a leader that has removed itself tells the last voter to take over: it
+ * must not lead the same term, in which that one may still lead. */
+TEST(raft_core_sole_voter_is_told_to_lead)
+{
+    struct node *n = node_new(2, "vv");
+    const char *why = NULL;
+    struct entries e = entries_of(2, "4V", "-v");
+    struct wdb_message m = append_of(4, 1, 1, 1, &e);
+    CHECK_EQ(receive(n, 1, &m, &why), 0);
+    CHECK_EQ(wdb_core_persisted(n->core, n->now, 2), 0);
+    m = (struct wdb_message){.kind = WDB_MESSAGE_TIMEOUT_NOW, .term = 4};
+    m.timeout_now.last_index = 2;
+    m.timeout_now.last_term = 4;
+    CHECK_EQ(receive(n, 1, &m, &why), 0);
+    CHECK(why != NULL);
+    CHECK_EQ(n->role, WDB_CORE_FOLLOWER);
+    timeout(n);
+    CHECK_EQ(n->role, WDB_CORE_LEADER);
+    CHECK_EQ(n->term, 5);
+    free(e.data);
+    node_free(n);
 }
