@@ -37,7 +37,7 @@
 #define WDB_PROXY_ROUTE_SENT_MAX ((size_t)1 << 20)
 /* Request bytes of one client that are kept, if they are more than one ... */
 #define WDB_PROXY_ROUTE_KEPT_MAX ((size_t)1 << 20)
-/* ... and of all clients of a worker. */
+/* ... and of all clients of a worker, by which one more may exceed it. */
 #define WDB_PROXY_KEPT_MAX ((size_t)64 << 20)
 /* Replies to one client that have not gone on to it. */
 #define WDB_CHANNEL_WINDOW ((size_t)1 << 20)

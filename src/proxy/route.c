@@ -99,7 +99,7 @@ int wdb_proxy_route_request(struct wdb_proxy_route *route, size_t size,
     wdb_assert(size > 0);
     if (route->dead ||
         (route->count > 0 && route->kept + size > WDB_PROXY_ROUTE_KEPT_MAX) ||
-        (proxy->kept > 0 && proxy->kept + size > WDB_PROXY_KEPT_MAX)) {
+        proxy->kept >= WDB_PROXY_KEPT_MAX) {
         return WALKERDB_EBUSY;
     }
     struct wdb_proxy_request *request = malloc(sizeof(*request) + size);
