@@ -97,6 +97,11 @@ void wdb_call_request(struct wdb_call *call,
                       const struct wdb_raft_request *request, bool with_secret)
 {
     const struct wdb_cluster *cluster = call->context->cluster;
+    if (call->in_exec) {
+        wdb_call_error(call, "ERR the nodes are not changed inside a "
+                             "transaction");
+        return;
+    }
     struct ticket *ticket = calloc(1, sizeof(*ticket));
     if (ticket == NULL) {
         (void)wdb_call_failed(call, WALKERDB_ENOMEM);

@@ -61,10 +61,10 @@ static enum need need_of(const struct wdb_call *call)
     if (call->session->flags & WDB_SESSION_MULTI) {
         return NEED_NOTHING; /* WATCH is an error there; the rest is queued */
     }
-    return flags & WDB_CMD_WRITE      ? NEED_WRITE
-           : flags & WDB_CMD_LEADER   ? NEED_LEADER
-           : flags & WDB_CMD_READONLY ? NEED_READ
-                                      : NEED_NOTHING;
+    return flags & WDB_CMD_WRITE                        ? NEED_WRITE
+           : flags & WDB_CMD_LEADER                     ? NEED_LEADER
+           : flags & (WDB_CMD_READONLY | WDB_CMD_SCANS) ? NEED_READ
+                                                        : NEED_NOTHING;
 }
 
 /* The level of the reads of this request, at a node that serves or not. */

@@ -100,7 +100,8 @@ int wdb_multi_queue(struct wdb_session *session, const struct wdb_call *call)
     multi->all_stripes |=
         (call->command->flags & (WDB_CMD_ALL_STRIPES | WDB_CMD_SCANS)) != 0;
     multi->writes |= (call->command->flags & WDB_CMD_WRITE) != 0;
-    multi->reads |= (call->command->flags & WDB_CMD_READONLY) != 0;
+    multi->reads |=
+        (call->command->flags & (WDB_CMD_READONLY | WDB_CMD_SCANS)) != 0;
     multi->leader |= (call->command->flags & WDB_CMD_LEADER) != 0;
     multi->deny_oom |= (call->command->flags & WDB_CMD_DENYOOM) != 0;
     atomic_store_explicit(&session->multi_count_shown, multi->count,

@@ -485,7 +485,9 @@ def test_random_commands_resp3():
 def test_command_table():
     """COMMAND INFO says about every command what Redis says."""
     redis = peer("redis-server")
-    newer = {"levelget", "client|setinfo", "client|no-touch"}
+    newer = {"levelget", "client|setinfo", "client|no-touch", "client|read-consistency", "join",
+             "raft", "raft|address", "raft|help", "raft|nodes", "raft|remove", "raft|status",
+             "raft|transfer"}
     with Server("--save", "", program=redis) as theirs, Server() as ours:
         left, right = ours.client(), theirs.client()
         names = sorted(n.decode() for n in left.cmd("COMMAND", "LIST"))

@@ -179,8 +179,10 @@ TEST(raft_requests)
     cluster->request_code = WALKERDB_EEXISTS;
     CHECK_REPLY(client, "MULTI ; RAFT TRANSFER",
                 "+OK | -ERR Command not allowed inside a transaction");
-    CHECK_REPLY(client, "DISCARD ; RAFT TRANSFER",
-                "+OK | -ERR it was not done");
+    CHECK_REPLY(client, "DISCARD ; MULTI ; FAILOVER ; EXEC",
+                "+OK | +OK | +QUEUED | *1 -ERR the nodes are not changed "
+                "inside a transaction");
+    CHECK_REPLY(client, "RAFT TRANSFER", "-ERR it was not done");
     end();
 }
 

@@ -1,12 +1,18 @@
 /* test_cmd_cluster_route.c - where requests of a cluster's clients go. */
 #include "lib/cmd_cluster.h"
 
-#define DOWN    "-CLUSTERDOWN no leader is known: nothing was done, try again"
-#define HOLD_MS 900 /* three election timeouts */
+#define DOWN "-CLUSTERDOWN no leader is known: nothing was done, try again"
 
 static struct cmd_world *world;
 static struct cmd_cluster *cluster;
 static struct cmd_client *client;
+
+/* Three election timeouts. */
+static uint64_t hold_ms(void)
+{
+    return 3 * wdb_config_u64(cmd_world_context(world)->config,
+                              WDB_CONFIG_RAFT_ELECTION_TIMEOUT);
+}
 
 static void begin(void)
 {
@@ -70,11 +76,11 @@ TEST(route_holds_for_a_time)
     /* By itself it is a matter of the election timeout. */
     cmd_world_set(world, "raft-hold-timeout", "0");
     CHECK_REPLY(client, "CLIENT REPLY SKIP ; SET a 1 ; SET b 1", "");
-    cmd_world_advance_ms(world, HOLD_MS - 100);
+    cmd_world_advance_ms(world, hold_ms() - 100);
     CHECK_REPLY(client, "", "");
     cmd_world_advance_ms(world, 200);
     CHECK_REPLY(client, "", ""); /* the first one's is not wanted */
-    cmd_world_advance_ms(world, HOLD_MS);
+    cmd_world_advance_ms(world, hold_ms());
     CHECK_REPLY(client, "", DOWN);
     end();
 }
@@ -96,7 +102,7 @@ TEST(route_transactions)
     cmd_cluster_lose(cluster);
     CHECK_REPLY(client, "MULTI ; GET foo ; EXEC", "+OK | +QUEUED | *-1");
     CHECK_REPLY(client, "MULTI ; GET foo ; EXEC", "+OK | +QUEUED");
-    cmd_world_advance_ms(world, HOLD_MS);
+    cmd_world_advance_ms(world, hold_ms());
     CHECK_REPLY(client, "", DOWN);
     CHECK_REPLY(client, "EXEC ; MULTI ; NONE ; EXEC",
                 "-ERR EXEC without MULTI | +OK | -ERR unknown command 'NONE', "
@@ -128,7 +134,7 @@ TEST(route_not_leader)
     wdb_log_hold(log, true);
     CHECK_REPLY(client, "MULTI ; SET foo 4 ; EXEC ; PING", "+OK | +QUEUED");
     cmd_cluster_follow(cluster, 0);
-    cmd_world_advance_ms(world, HOLD_MS);
+    cmd_world_advance_ms(world, hold_ms());
     CHECK_REPLY(client, "", DOWN " | +PONG");
     end();
 }
@@ -145,7 +151,7 @@ TEST(route_admits)
     CHECK_REPLY(client, "", "+OK");
     cluster->full = true;
     CHECK_REPLY(client, "MULTI ; SET foo 2 ; EXEC", "+OK | +QUEUED");
-    cmd_world_advance_ms(world, HOLD_MS);
+    cmd_world_advance_ms(world, hold_ms());
     CHECK_REPLY(client, "EXEC",
                 "-TRYAGAIN too much waits to be committed: nothing was done, "
                 "try again | -ERR EXEC without MULTI");
@@ -261,7 +267,7 @@ TEST(route_stale)
     CHECK_REPLY(client, "CLIENT READ-CONSISTENCY x",
                 "-ERR the level is leader, stale, consistent or default");
     CHECK_REPLY(client, "GET foo", "");
-    cmd_world_advance_ms(world, HOLD_MS);
+    cmd_world_advance_ms(world, hold_ms());
     CHECK_REPLY(client, "", DOWN);
     end();
 }
