@@ -42,6 +42,17 @@ SERVER_ARGS = {"nodebug": [], "strict": [
     "--enable-module-command", "yes"]}
 REDIS_ARGS = ["--save", "", "--loglevel", "warning"]
 RECORD_TIMEOUT_S = 900
+# What a test expects of a server without replicas, or of the one that it talks to.
+NOT_IN_A_CLUSTER = {
+    "leader": {
+        "exec with write commands and state change": "there are two replicas"},
+    "follower": {
+        "exec with write commands and state change": "there are two replicas",
+        "EXEC with at least one use-memory command should fail":
+            "maxmemory is that of the node that executes",
+        "SETBIT/BITFIELD only increase dirty when the value changed":
+            "INFO is that of the node that is asked"},
+}
 
 
 def listed_commands(server):
@@ -234,6 +245,9 @@ def score(suite, name, wanted, listed, options):
     start = time.monotonic()
     names = set(wanted)
     excluded = suite.excluded(name, listed)
+    for test, reason in NOT_IN_A_CLUSTER.get(options.cluster, {}).items():
+        if test in names:
+            excluded[test] = [reason]
     wanted = names - set(excluded)
     dependent = set()
     if excluded and wanted:

@@ -24,6 +24,9 @@ SUITE_FILES = ["unit/" + name for name in (
     "type/string", "type/incr", "keyspace", "expire", "multi", "bitops",
     "bitfield", "scan", "protocol")]
 
+# Of these, against the leader of three and against a follower.
+SUITE_SMOKE_FILES = ["unit/" + name for name in ("type/incr", "expire", "multi", "keyspace")]
+
 PARTS = []
 
 
@@ -280,14 +283,18 @@ def cluster():
     return result
 
 
-@part("redis-suite", 120)
+@part("redis-suite", 160)
 def redis_suite():
     """A part of Redis's own suite (scripts/redis-suite runs all of it)."""
     code, output = run("redis-suite", ["scripts/redis-suite"] + SUITE_FILES, 600)
     if code == 3:
         print("   the suite could not be fetched")
         return (0, 0, 1)
-    return count(code, output)
+    result = count(code, output)
+    for role in ("leader", "follower"):
+        result = add(result, count(*run("redis-suite-" + role, [
+            "scripts/redis-suite", "--cluster", role] + SUITE_SMOKE_FILES, 300)))
+    return result
 
 
 @part("kill9", 60)
