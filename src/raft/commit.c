@@ -3,9 +3,9 @@
  * it, and how much of the log is kept.
  *
  * On every node the committed index is min(what the core says, what is durable
- * here). A follower applies an entry before it counts as committed for merge
- * (store/): merge must not take a record for garbage that was never applied.
- * A leader that serves has executed already.
+ * here). A follower applies an entry when it is committed; until then merge leaves
+ * it alone (store/): it must not take a record for garbage that was never
+ * applied. A leader that serves has executed already.
  */
 #include <string.h>
 
@@ -85,6 +85,8 @@ static int commit_entry(struct wdb_raft *raft, uint64_t index,
 {
     int code = wdb_log_entry_header(raft->log, index, entry);
     if (code == 0 && index > raft->applied && index < raft->executed_from) {
+        /* In this order nothing is kept to undo it. */
+        wdb_store_set_committed(raft->store, index);
         code = wdb_store_apply_entry(raft->store, index);
         raft->applied = index;
     }
