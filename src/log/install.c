@@ -135,6 +135,9 @@ static int adopt_file(struct wdb_log_install *install, struct wdb_file *file,
     if (rc == 0 && size > m->size_used) {
         rc = ops->truncate(file, m->size_used);
     }
+    if (WDB_LOG_MUTATED(install->log, WDB_MUTATION_INSTALL_SKIP_SYNC)) {
+        return rc;
+    }
     return rc == 0 ? ops->sync(file) : rc;
 }
 
@@ -349,7 +352,11 @@ static int make_open(struct wdb_log_install *install, struct change *change)
                                 &change->open);
     }
     if (rc == 0) {
-        change->open->index_first = install->index + 1;
+        change->open->index_first =
+            (WDB_LOG_MUTATED(log, WDB_MUTATION_INSTALL_OLD_INDEX)
+                 ? wdb_log_index_last(log)
+                 : install->index) +
+            1;
         change->open->first_previous_crc = install->end_crc;
     }
     return rc;
@@ -393,6 +400,17 @@ static int edit(struct wdb_log_install *install, struct change *change,
     return 0;
 }
 
+/* The broken rule. */
+static void unlink_old(struct wdb_log *log)
+{
+    for (size_t i = 0; i < log->manifest.segment_count; i++) {
+        char path[WDB_PATH_SIZE_MAX];
+        if (file_path(log->dir, &log->manifest.segments[i], path) == 0) {
+            (void)log->env->ops->unlink(log->env, path);
+        }
+    }
+}
+
 /* Under catalog. */
 static int prepare(struct wdb_log_install *install, struct change *change,
                    struct wdb_slice base)
@@ -415,7 +433,10 @@ static int prepare(struct wdb_log_install *install, struct change *change,
     if (rc == 0) {
         rc = edit(install, change, base);
     }
-    if (rc == 0) {
+    if (rc == 0 && WDB_LOG_MUTATED(log, WDB_MUTATION_INSTALL_UNLINK_EARLY)) {
+        unlink_old(log);
+    }
+    if (rc == 0 && !WDB_LOG_MUTATED(log, WDB_MUTATION_INSTALL_SKIP_MANIFEST)) {
         rc = wdb_manifest_store(log->env, log->dir, &change->manifest);
         if (rc == WALKERDB_EIO) {
             /* The old one may stand, or the new one. */
@@ -558,6 +579,9 @@ void wdb_install_sweep(struct wdb_log *log)
 {
     struct sweep sweep = {.log = log, .dir = log->dir, .directories = true};
     char path[WDB_PATH_SIZE_MAX];
+    if (WDB_LOG_MUTATED(log, WDB_MUTATION_INSTALL_SKIP_SWEEP)) {
+        return;
+    }
     collect(&sweep);
     for (size_t at = 0; at < sweep.names.size;) {
         const char *name = (const char *)sweep.names.data + at;

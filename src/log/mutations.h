@@ -41,6 +41,16 @@ enum wdb_log_mutation {
     WDB_MUTATION_IGNORE_HOLD = 1 << 15,
     /* base: not recorded in the manifest */
     WDB_MUTATION_SKIP_BASE = 1 << 16,
+    /* install: the changed headers are not synced */
+    WDB_MUTATION_INSTALL_SKIP_SYNC = 1 << 17,
+    /* install: not recorded in the manifest */
+    WDB_MUTATION_INSTALL_SKIP_MANIFEST = 1 << 18,
+    /* install: the old segments' files go before the manifest is replaced */
+    WDB_MUTATION_INSTALL_UNLINK_EARLY = 1 << 19,
+    /* install: the next entry follows the old log's last one */
+    WDB_MUTATION_INSTALL_OLD_INDEX = 1 << 20,
+    /* open: the directories of transfers stay */
+    WDB_MUTATION_INSTALL_SKIP_SWEEP = 1 << 21,
 };
 
 #ifdef WDB_MUTATIONS

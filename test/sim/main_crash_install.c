@@ -1,7 +1,7 @@
 /*
  * main_crash_install.c - power cuts while snapshots are installed.
  *
- *   sim_crash_install [--states N] [--seed S] [-v]
+ *   sim_crash_install [--states N] [--seed S] [-v] [-m]
  *
  * A workload is drawn from each seed, S, S + 1, ... until N states were looked
  * at. A follower writes, commits, merges; a snapshot of another store, which is
@@ -15,14 +15,20 @@
  *     not committed can be applied;
  *   - nothing of the transfer is left in the directory;
  *   - a merge of everything and another reopening change nothing.
+ *
+ * -m, in a build with WDB_MUTATIONS: break one rule of the log after the other
+ * (log/mutations.h), and show that it is noticed.
  */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "base/assert.h"
 #include "lib/test.h"
+#include "log/mutations.h"
 #include "log/names.h"
 #include "sim/sim_explore.h"
 #include "sim/snapshot_image.h"
@@ -43,6 +49,7 @@ struct history {
 struct notes {
     struct wdb_store_options options;
     struct wdb_random random;
+    uint32_t mutations;
     struct history histories[HISTORIES_MAX];
     uint32_t history;       /* the one that is going on */
     bool installing;        /* the next one may be there already */
@@ -100,6 +107,9 @@ static void draw_options(struct notes *n)
     n->options.merge_enabled = below(n, 3) != 0;
     n->options.merge_rate = 0;
     n->options.merge_ratio = 0.1;
+#ifdef WDB_MUTATIONS
+    log->mutations = n->mutations;
+#endif
 }
 
 /* --- the workload ----------------------------------------------------------
@@ -191,6 +201,9 @@ static bool make_leader(struct notes *n, struct history *history,
     struct wdb_store *store;
     struct wdb_batch batch;
     options.log.env = sim_env_base(env);
+#ifdef WDB_MUTATIONS
+    options.log.mutations = 0;
+#endif
     int rc = wdb_store_open(&options, &store, NULL);
     wdb_assert(rc == 0);
     wdb_batch_init(&batch);
@@ -473,6 +486,7 @@ static void recover(void *context, struct sim_env *env)
 struct tally {
     uint64_t seed, states, operations, installs;
     uint64_t state_max;
+    uint32_t mutations;
     bool verbose;
 };
 
@@ -494,6 +508,7 @@ static bool run_seed(struct tally *t)
     struct notes *n = calloc(1, sizeof(*n));
     wdb_assert(n != NULL);
     wdb_random_seed(&n->random, t->seed);
+    n->mutations = t->mutations;
     draw_options(n);
     store_model_init(&n->histories[0].model, t->seed + 1);
     draw_model(n, &n->histories[0].model);
@@ -534,32 +549,101 @@ static bool run_seed(struct tally *t)
     return good;
 }
 
+static bool run(struct tally *t)
+{
+    bool good = true;
+    while (good && t->states < t->state_max) {
+        good = run_seed(t);
+        t->seed += good;
+    }
+    return good;
+}
+
+#ifdef WDB_MUTATIONS
+static const struct {
+    const char *name;
+    uint32_t mutation;
+} mutations[] = {
+    {"INSTALL_SKIP_SYNC", WDB_MUTATION_INSTALL_SKIP_SYNC},
+    {"INSTALL_SKIP_MANIFEST", WDB_MUTATION_INSTALL_SKIP_MANIFEST},
+    {"INSTALL_UNLINK_EARLY", WDB_MUTATION_INSTALL_UNLINK_EARLY},
+    {"INSTALL_OLD_INDEX", WDB_MUTATION_INSTALL_OLD_INDEX},
+    {"INSTALL_SKIP_SWEEP", WDB_MUTATION_INSTALL_SKIP_SWEEP},
+};
+
+/* In a process of its own: a broken rule may well end in an assertion. */
+static bool is_caught(size_t number, const struct tally *start)
+{
+    fflush(stdout);
+    const pid_t pid = fork();
+    if (pid == 0) {
+        struct tally t = *start;
+        t.mutations = mutations[number].mutation;
+        if (!t.verbose && (freopen("/dev/null", "w", stderr) == NULL ||
+                           freopen("/dev/null", "w", stdout) == NULL)) {
+            _exit(2);
+        }
+        const bool good = run(&t);
+        fflush(stdout);
+        _exit(good ? 0 : 1);
+    }
+    int status = 0;
+    wdb_assert(waitpid(pid, &status, 0) == pid);
+    const bool caught = WIFSIGNALED(status) || WEXITSTATUS(status) == 1;
+    printf("%s mutation_%s\n", caught ? "ok" : "FAILED",
+           mutations[number].name);
+    return caught;
+}
+
+static int run_mutations(const struct tally *start)
+{
+    int passed = 0, failed = 0;
+    for (size_t i = 0; i < WDB_COUNT(mutations); i++) {
+        const bool caught = is_caught(i, start);
+        passed += caught;
+        failed += !caught;
+    }
+    printf("%d passed, %d failed\n", passed, failed);
+    return failed == 0 ? 0 : 1;
+}
+#else
+static int run_mutations(const struct tally *start)
+{
+    (void)start;
+    printf("no mutations in this build (WDB_MUTATIONS)\n");
+    return 0;
+}
+#endif
+
 int main(int argc, char **argv)
 {
     /* WDB_TEST_SEED counts slices of a long run: far apart. */
     struct tally t = {.seed =
                           1 + (test_number("WDB_TEST_SEED", 1) - 1) * 100000,
                       .state_max = 20000 * test_number("WDB_TEST_ROUNDS", 1)};
+    bool mutate = false;
     setvbuf(stdout, NULL, _IOLBF, 0);
     for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--states") == 0 && i + 1 < argc) {
+        if (strcmp(argv[i], "-m") == 0) {
+            mutate = true;
+        } else if (strcmp(argv[i], "--states") == 0 && i + 1 < argc) {
             t.state_max = strtoull(argv[++i], NULL, 0);
         } else if (strcmp(argv[i], "--seed") == 0 && i + 1 < argc) {
             t.seed = strtoull(argv[++i], NULL, 0);
         } else if (strcmp(argv[i], "-v") == 0) {
             t.verbose = true;
         } else {
-            fprintf(stderr,
-                    "usage: sim_crash_install [--states N] [--seed S] [-v]\n");
+            fprintf(
+                stderr,
+                "usage: sim_crash_install [--states N] [--seed S] [-v] [-m]\n");
             return 2;
         }
     }
-    const uint64_t begin = test_now_ns();
-    bool good = true;
-    while (good && t.states < t.state_max) {
-        good = run_seed(&t);
-        t.seed += good;
+    if (mutate) {
+        return run_mutations(&t);
     }
+    const uint64_t begin = test_now_ns();
+    const bool good = run(&t);
     const double seconds = (double)(test_now_ns() - begin) / 1e9;
     if (good) {
         printf("ok crash_install (%" PRIu64 " operations, %" PRIu64
