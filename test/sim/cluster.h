@@ -124,6 +124,7 @@ enum cluster_work {     /* events of a node; bits of `due` while it is paused */
     CLUSTER_WORK_STORE, /* wdb_store_step: hints, merge */
     CLUSTER_WORK_TICK,  /* timers of the server */
     CLUSTER_WORK_END,   /* it has failed, and exits */
+    CLUSTER_WORK_CUT,   /* of its power */
     CLUSTER_WORK_START,
     CLUSTER_WORK_RESUME,
     CLUSTER_WORK_COUNT,
@@ -210,6 +211,7 @@ struct cluster_plan { /* an operation under way, or a step of it */
     uint32_t replies; /* that are to come */
     bool is_watch;    /* first step of a compare-and-set */
     bool is_final;    /* of the reads at the end */
+    bool is_noise;    /* not for the history */
 };
 
 struct cluster_client {
@@ -265,6 +267,7 @@ struct cluster_knobs {
     uint64_t uncommitted_max;
     uint32_t key_count; /* of each kind */
     uint32_t value_max;
+    uint32_t value_long; /* percent that are not short */
     uint64_t client_timeout_ns;
     bool faults[CLUSTER_FAULT_COUNT];
     uint64_t nemesis_ns; /* mean time between two faults */
@@ -341,6 +344,8 @@ void cluster_check_history(struct cluster *cluster);
 void cluster_nemesis_draw(struct cluster *cluster);
 void cluster_nemesis_begin(struct cluster *cluster);
 void cluster_nemesis_heal(struct cluster *cluster);
+/* A truncation, an installed snapshot: a good moment for a power cut. */
+void cluster_nemesis_provoke(struct cluster_node *node);
 
 /* cluster_members.c */
 void cluster_members_begin(struct cluster *cluster);

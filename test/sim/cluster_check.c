@@ -170,10 +170,12 @@ static void look_at_changes(struct cluster_node *node)
         cluster_saw(cluster, CLUSTER_SAW_SNAPSHOT);
         node->checked = 0;
         (void)check_content(node);
+        cluster_nemesis_provoke(node);
     }
     if (raft->truncations != node->truncations_seen) {
         node->truncations_seen = raft->truncations;
         cluster_saw(cluster, CLUSTER_SAW_TRUNCATION);
+        cluster_nemesis_provoke(node);
     }
     const bool is_leader = wdb_raft_is_leader(raft);
     if (is_leader && !node->was_leader) {

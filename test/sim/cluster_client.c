@@ -113,9 +113,10 @@ static uint32_t draw_value(struct cluster_client *client, struct words *w,
     int size = snprintf(w->value, sizeof(w->value), "%u.%" PRIu64,
                         client->number, ++client->written);
     if (!is_element) {
-        uint64_t extra = below(client, 4) == 0
-                             ? below(client, client->cluster->knobs.value_max)
-                             : below(client, 20);
+        uint64_t extra =
+            cluster_chance(client->cluster, client->cluster->knobs.value_long)
+                ? below(client, client->cluster->knobs.value_max)
+                : below(client, 20);
         extra = extra < sizeof(w->value) - 40 ? extra : sizeof(w->value) - 40;
         w->value[size++] = '/';
         memset(w->value + size, 'v', extra);
@@ -179,15 +180,29 @@ static void plan_expiring(struct cluster_client *client, struct wdb_buffer *out)
     struct words w;
     struct history_op *op = &client->plan.op;
     draw_key(client, &w, 'x');
-    if (below(client, 2) == 0) {
+    const uint64_t drawn = below(client, 8);
+    if (drawn < 3) {
         plan_get(client, out, w.key);
         return;
     }
     op->kind = HISTORY_SET;
-    op->may_expire = true;
-    op->value = draw_value(client, &w, false);
+    op->may_expire = true; /* by what comes, if not by itself */
     snprintf(w.number, sizeof(w.number), "%" PRIu64, 1 + below(client, 1500));
-    put_command(client, out, "SET", w.key, w.value, "PX", w.number, NULL);
+    if (drawn < 5) {
+        client->plan.is_noise = true;
+        if (drawn == 3) {
+            put_command(client, out, "PERSIST", w.key, NULL);
+        } else {
+            put_command(client, out, "PEXPIRE", w.key, w.number, NULL);
+        }
+        return;
+    }
+    op->value = draw_value(client, &w, false);
+    if (drawn == 5) {
+        put_command(client, out, "SET", w.key, w.value, NULL);
+    } else {
+        put_command(client, out, "SET", w.key, w.value, "PX", w.number, NULL);
+    }
 }
 
 static void plan_once(struct cluster_client *client, struct wdb_buffer *out)
@@ -324,6 +339,11 @@ static void record(struct cluster_client *client, enum history_status status)
                                                 CLUSTER_SAW_OP_UNKNOWN};
     struct cluster *cluster = client->cluster;
     struct cluster_plan *plan = &client->plan;
+    cluster_saw(cluster, sights[status]);
+    if (plan->is_noise) {
+        cluster->ok_count += status == HISTORY_OK;
+        return;
+    }
     struct history_op *op = history_add(&cluster->history);
     const uint32_t first = op->part_first;
     *op = plan->op;
@@ -331,7 +351,6 @@ static void record(struct cluster_client *client, enum history_status status)
     op->client = client->id;
     op->status = status;
     op->end = status == HISTORY_UNKNOWN ? HISTORY_NEVER : cluster_now(cluster);
-    cluster_saw(cluster, sights[status]);
     for (uint32_t i = 0; i < plan->part_count; i++) {
         *history_add_part(&cluster->history) = plan->parts[i];
     }

@@ -8,6 +8,11 @@
 #include "sim/cluster.h"
 #include "walkerdb.h"
 
+static uint64_t some_ms(struct cluster *cluster, uint64_t min, uint64_t max)
+{
+    return (min + cluster_below(cluster, max - min + 1)) * NS_PER_MS;
+}
+
 /* --- what a seed is like ----------------------------------------------------- */
 
 static void draw_sizes(struct cluster *cluster)
@@ -36,8 +41,50 @@ static void draw_sizes(struct cluster *cluster)
         cluster_chance(cluster, 20) ? 2000 : (uint64_t)1 << 20;
     knobs->key_count = 1 + (uint32_t)cluster_below(cluster, 5);
     knobs->value_max = cluster_chance(cluster, 50) ? 4000 : 200;
+    knobs->value_long = 25;
     knobs->client_timeout_ns = (300 + cluster_below(cluster, 4000)) * NS_PER_MS;
     knobs->nemesis_ns = (30 + cluster_below(cluster, 600)) * NS_PER_MS;
+}
+
+/* Leaders that do not know yet that there is another one, clients that still
+ * read from them, and others that write elsewhere. */
+static void draw_deposed(struct cluster *cluster)
+{
+    struct cluster_knobs *knobs = &cluster->knobs;
+    knobs->faults[CLUSTER_ISOLATE_LEADER] = true;
+    knobs->faults[CLUSTER_ONE_WAY] = cluster_chance(cluster, 50);
+    knobs->faults[CLUSTER_PAUSE] = cluster_chance(cluster, 50);
+    knobs->faults[CLUSTER_DELAY] = cluster_chance(cluster, 50);
+    knobs->faults[CLUSTER_TRANSFER] = cluster_chance(cluster, 30);
+    knobs->faults[CLUSTER_MEMBERS] |= cluster_chance(cluster, 30);
+    knobs->faults[CLUSTER_GHOST] |= cluster_chance(cluster, 40);
+    knobs->faults[CLUSTER_DUPLICATE] |= cluster_chance(cluster, 40);
+    knobs->faults[CLUSTER_BREAK] |= cluster_chance(cluster, 40);
+    knobs->faults[CLUSTER_POWER] |= cluster_chance(cluster, 30);
+    knobs->election_ms = 100;
+    knobs->key_count = 1 + (uint32_t)cluster_below(cluster, 2);
+    knobs->reader_count = 1 + (uint32_t)cluster_below(cluster, 3);
+    knobs->client_timeout_ns = some_ms(cluster, 60, 300);
+    knobs->nemesis_ns = some_ms(cluster, 20, 120);
+    knobs->think_ns = some_ms(cluster, 1, 15);
+    knobs->op_max = 400;
+    knobs->chaos_ns = some_ms(cluster, 500, 1500);
+}
+
+/* So much data that segments follow each other: merges, snapshots. */
+static void draw_data(struct cluster *cluster)
+{
+    struct cluster_knobs *knobs = &cluster->knobs;
+    knobs->faults[CLUSTER_MERGE] = true;
+    knobs->faults[CLUSTER_LAG] = true;
+    knobs->faults[CLUSTER_POWER] |= cluster_chance(cluster, 60);
+    knobs->faults[CLUSTER_FLUSH] |= cluster_chance(cluster, 50);
+    knobs->faults[CLUSTER_BIT_ROT] |= cluster_chance(cluster, 40);
+    knobs->retained_size = (uint64_t)8 << 10;
+    knobs->value_max = 4000;
+    knobs->value_long = 100;
+    knobs->op_max = 300;
+    knobs->think_ns = some_ms(cluster, 1, 10);
 }
 
 void cluster_nemesis_draw(struct cluster *cluster)
@@ -48,6 +95,11 @@ void cluster_nemesis_draw(struct cluster *cluster)
     for (int i = 0; i < CLUSTER_FAULT_COUNT; i++) {
         knobs->faults[i] =
             cluster_chance(cluster, percent) && !cluster->options.no_faults;
+    }
+    if (cluster_chance(cluster, 20) && !cluster->options.no_faults) {
+        draw_deposed(cluster);
+    } else if (cluster_chance(cluster, 15) && !cluster->options.no_faults) {
+        draw_data(cluster);
     }
     if (knobs->faults[CLUSTER_MEMBERS] || knobs->faults[CLUSTER_WIPE]) {
         knobs->machine_count += (uint32_t)cluster_below(cluster, 2);
@@ -135,11 +187,6 @@ static struct cure *cure_later(struct cluster *cluster,
     cluster_events_add(&cluster->events, cluster_now(cluster) + ns, on_cure,
                        cluster, cure);
     return cure;
-}
-
-static uint64_t some_ms(struct cluster *cluster, uint64_t min, uint64_t max)
-{
-    return (min + cluster_below(cluster, max - min + 1)) * NS_PER_MS;
 }
 
 static void block(struct cure *cure, uint32_t from, uint32_t to)
@@ -333,6 +380,25 @@ static void power_all(struct cluster *cluster)
     for (uint32_t i = 0; i < cluster->knobs.machine_count; i++) {
         if (cluster->nodes[i].is_up) {
             end_node(cluster, &cluster->nodes[i], how);
+        }
+    }
+}
+
+/* In a moment in which something may not be durable that should be. */
+void cluster_nemesis_provoke(struct cluster_node *node)
+{
+    struct cluster *cluster = node->cluster;
+    if (cluster->phase != CLUSTER_CHAOS ||
+        !cluster->knobs.faults[CLUSTER_POWER] || !cluster_chance(cluster, 40)) {
+        return;
+    }
+    const bool all =
+        cluster->knobs.faults[CLUSTER_POWER_ALL] && cluster_chance(cluster, 30);
+    const uint64_t ns = cluster_below(cluster, 15 * NS_PER_MS);
+    for (uint32_t i = 0; i < cluster->knobs.machine_count; i++) {
+        if (all || i == node->number) {
+            cluster_node_after(&cluster->nodes[i], CLUSTER_WORK_CUT,
+                               ns + cluster_below(cluster, NS_PER_MS));
         }
     }
 }

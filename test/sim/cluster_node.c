@@ -826,6 +826,11 @@ static void on_event(void *context, void *arg, bool happens)
         node->due |= 1u << work;
     } else if (work == CLUSTER_WORK_END) {
         end_failed(node);
+    } else if (work == CLUSTER_WORK_CUT) {
+        node->cluster->counters.faults[CLUSTER_POWER]++;
+        cluster_node_end(node, CLUSTER_END_POWER);
+        cluster_node_after(node, CLUSTER_WORK_START,
+                           cluster_below(node->cluster, 800 * NS_PER_MS));
     } else if (node->is_up && !node->is_ending) {
         do_work(node, work);
     }
