@@ -35,6 +35,8 @@
  *   G16 Entries from before those that it still has are taken for new ones: what
  *       it has is cut off the front of a message.
  *   G17 Told to, a sole voter leads the term that it has (as in G6).
+ *   G18 A peer that rejects what it has acknowledged (late, or after it lost it)
+ *       would be sent nothing any more.
  */
 #include <stdio.h>
 #include <stdlib.h>

@@ -195,6 +195,12 @@ static int receive_append_result(struct wdb_core *core, struct raft_message *m,
         *why_out = "a result beyond the end of the log";
         return 0;
     }
+    if (message->append_result.rejected != 0 &&
+        message->append_result.rejected <= wdb_core_match(core, m->server_id) &&
+        message->term == core->raft.current_term) {
+        *why_out = "a rejection of what it has acknowledged"; /* G18 */
+        return 0;
+    }
     m->type = RAFT_APPEND_ENTRIES_RESULT;
     m->append_entries_result = (struct raft_append_entries_result){
         .version = 1,

@@ -1,6 +1,6 @@
 /*
  * test_raft_core.c - the consensus core: elections, replication, and each guard
- * of src/raft/core.c (G1 to G17).
+ * of src/raft/core.c (G1 to G18).
  *
  * A node here is a core with a log of terms. What it sends is kept, so that a
  * test delivers, drops, delays or forges messages as it likes.
@@ -763,5 +763,48 @@ TEST(raft_core_sole_voter_is_told_to_lead)
     CHECK_EQ(n->role, WDB_CORE_LEADER);
     CHECK_EQ(n->term, 5);
     free(e.data);
+    node_free(n);
+}
+
+/* G18: a late rejection of what a peer has acknowledged since changes nothing: it
+ * goes on to be sent what follows. */
+TEST(raft_core_rejection_of_what_was_acknowledged)
+{
+    struct node *n = make_leader("vvv");
+    const char *why;
+    const struct wdb_core_entry entry = {.term = 2, .type = WDB_ENTRY_COMMAND};
+    CHECK_EQ(wdb_core_submit(n->core, n->now, 1, &entry), 0);
+    const uint64_t last = wdb_core_index_last(n->core);
+    CHECK_EQ(wdb_core_persisted(n->core, n->now, last), 0);
+    struct wdb_message m = {.kind = WDB_MESSAGE_APPEND_RESULT, .term = 2};
+    m.append_result.request_term = 2;
+    m.append_result.last_index = last;
+    CHECK_EQ(receive(n, 2, &m, &why), 0);
+    CHECK_EQ(wdb_core_match(n->core, 2), last);
+    for (int i = 0; i < 8; i++) { /* it is not heard: back to probing */
+        timeout(n);
+        if (n->role == WDB_CORE_LEADER) {
+            m.append_result.rejected = 0;
+            m.append_result.last_index = 0;
+            CHECK_EQ(receive(n, 3, &m, &why), 0);
+        }
+    }
+    CHECK_EQ(n->role, WDB_CORE_LEADER);
+    m.append_result.rejected = last;
+    m.append_result.last_index = 0;
+    CHECK_EQ(receive(n, 2, &m, &why), 0);
+    CHECK(why != NULL);
+    CHECK_EQ(receive(n, 2, &m, &why), 0);
+    m.append_result.rejected = 0;
+    m.append_result.last_index = last;
+    CHECK_EQ(receive(n, 2, &m, &why), 0);
+    CHECK_EQ(wdb_core_submit(n->core, n->now, 1, &entry), 0);
+    timeout(n);
+    bool sent = false;
+    for (uint32_t i = 0; i < n->sent_count; i++) {
+        sent |= n->sent[i].to == 2 &&
+                n->sent[i].message.append.previous_index == last;
+    }
+    CHECK(sent);
     node_free(n);
 }
