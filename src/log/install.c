@@ -230,8 +230,7 @@ int wdb_log_install_begin(struct wdb_log *log, const char *dir, uint64_t index,
     if (log->options.read_only) {
         return WALKERDB_EREADONLY;
     }
-    wdb_assert(wdb_log_is_held(log) && !wdb_log_dirty(log));
-    if (index < wdb_log_committed(log) || (term == 0 && index != 0)) {
+    if (term == 0 && index != 0) {
         return WALKERDB_EINVALID;
     }
     int rc = wdb_log_failure(log);
@@ -417,6 +416,9 @@ static int prepare(struct wdb_log_install *install, struct change *change,
 {
     struct wdb_log *log = install->log;
     int rc = wdb_log_failure(log);
+    if (rc == 0 && install->index < wdb_log_committed(log)) {
+        rc = WALKERDB_EINVALID;
+    }
     if (rc == 0) {
         rc = wdb_slots_reserve(log, install->count + 1);
     }

@@ -35,10 +35,9 @@ struct wdb_log_install {
 };
 
 /*
- * Take the files of `dir` in. The log is held and flushed; index is at least
- * the committed one. Nothing of the log changes. On failure everything that was
- * taken is deleted. EINVALID; ECORRUPT (the manifest, a size or a header is
- * wrong, it does not end at index), EVERSION, ENOSPACE, EIO, ENOMEM, EBUSY.
+ * Take the files of `dir` in. Nothing of the log changes, which may go on until
+ * finish. On failure everything that was taken is deleted. EINVALID; ECORRUPT (the manifest, a size or a header is wrong, it
+ * does not end at index), EVERSION, ENOSPACE, EIO, ENOMEM, EBUSY.
  */
 WDB_MUST_CHECK int wdb_log_install_begin(struct wdb_log *log, const char *dir,
                                          uint64_t index, uint64_t term,
@@ -49,12 +48,14 @@ WDB_MUST_CHECK int wdb_log_install_begin(struct wdb_log *log, const char *dir,
 WDB_MUST_CHECK int wdb_log_install_verify(struct wdb_log_install *install,
                                           size_t number, uint64_t *offset_out);
 /*
- * Switch: afterwards the log ends at index, and everything up to there is
- * durable and committed; its term is that of the last entry. The old segments
- * are retired. The base, a copy of which becomes the log's, and `cluster`
+ * Switch; the log is held and flushed, and index is at least what is committed.
+ * Afterwards the log ends at index, and everything up to there is durable and
+ * committed; its term is that of the last entry. The old segments are retired.
+ * The base, a copy of which becomes the log's, and `cluster`
  * stay with the manifest; `retained` is raised to index + 1. Any other
  * failure than EIO, which poisons, leaves everything as it was. The install is
- * released in any case. ENOSPACE, ENOMEM, EBUSY, EIO.
+ * released in any case. EINVALID (more is committed by now), ENOSPACE, ENOMEM,
+ * EBUSY, EIO.
  */
 WDB_MUST_CHECK int wdb_log_install_finish(struct wdb_log_install *install,
                                           struct wdb_slice base);

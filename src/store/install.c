@@ -24,7 +24,7 @@
 /* So often the log says how far it is. */
 #define TELL_NS ((uint64_t)5 * (uint64_t)WDB_NS_PER_S)
 
-struct install {
+struct wdb_installation {
     struct wdb_store *store;
     struct wdb_log_install log;
     struct wdb_mapping *memory; /* for the old mapping on its way out */
@@ -39,12 +39,12 @@ struct install {
  */
 
 /* Everything is read twice: as it is, then its hints. */
-static uint64_t total_of(const struct install *install)
+static uint64_t total_of(const struct wdb_installation *install)
 {
     return install->size * 2;
 }
 
-static void tell(struct install *install)
+static void tell(struct wdb_installation *install)
 {
     struct wdb_store *store = install->store;
     const uint64_t now = store->env->ops->monotonic_ns(store->env);
@@ -63,7 +63,7 @@ static void tell(struct install *install)
 }
 
 /* Non-zero if it shall end. */
-static int advance(struct install *install, uint64_t done)
+static int advance(struct wdb_installation *install, uint64_t done)
 {
     install->done = done;
     tell(install);
@@ -75,7 +75,7 @@ static int advance(struct install *install, uint64_t done)
 /* By the load, under its lock: too late to end it. */
 static void on_load_progress(void *context, uint64_t done)
 {
-    struct install *install = context;
+    struct wdb_installation *install = context;
     (void)advance(install, install->size + done);
 }
 
@@ -93,7 +93,7 @@ static int skip_record(void *context, const struct wdb_record *record,
 }
 
 /* Read a segment from end to end; with its hint if there are to be any. */
-static int check_segment(struct install *install, size_t number)
+static int check_segment(struct wdb_installation *install, size_t number)
 {
     struct wdb_store *store = install->store;
     struct wdb_segment *segment = install->log.segments[number];
@@ -115,7 +115,7 @@ static int check_segment(struct install *install, size_t number)
     return rc;
 }
 
-static int check(struct install *install)
+static int check(struct wdb_installation *install)
 {
     int rc = 0;
     for (size_t i = 0; i < install->log.count && rc == 0; i++) {
@@ -133,7 +133,7 @@ static int check(struct install *install)
  */
 
 /* Everything in memory goes. All stripes and bury_mutex are held. */
-static void clear(struct install *install)
+static void clear(struct wdb_installation *install)
 {
     struct wdb_store *store = install->store;
     wdb_databases_clear(store, install->memory);
@@ -150,7 +150,7 @@ static void clear(struct install *install)
     wdb_store_touch(store, WDB_TOUCH_ALL, 0, 0, wdb_slice(NULL, 0));
 }
 
-static int switch_over(struct install *install, struct wdb_slice base)
+static int switch_over(struct wdb_installation *install, struct wdb_slice base)
 {
     struct wdb_store *store = install->store;
     struct wdb_databases *databases = &store->databases;
@@ -168,7 +168,7 @@ static int switch_over(struct install *install, struct wdb_slice base)
 /* --- load ------------------------------------------------------------------
  */
 
-static int load(struct install *install)
+static int load(struct wdb_installation *install)
 {
     struct wdb_store *store = install->store;
     char *message = NULL;
@@ -198,28 +198,80 @@ static int load(struct install *install)
 /* Undo of what is committed may go; of more there must be none. */
 static int settle(struct wdb_store *store)
 {
-    wdb_store_set_committed(store, wdb_log_committed(store->log));
+    const uint64_t committed = wdb_log_committed(store->log);
+    wdb_store_set_committed(store, committed);
     pthread_mutex_lock(&store->undo_mutex);
-    const bool any = store->undo_oldest != NULL;
+    bool any = store->undo_oldest != NULL;
     pthread_mutex_unlock(&store->undo_mutex);
+    for (uint32_t i = 0; i < store->stripe_count; i++) {
+        struct wdb_undo_ring *ring = &store->stripes[i].undos;
+        wdb_store_lock_one(store, i);
+        wdb_undo_ring_pass(ring, committed);
+        any |= atomic_load(&ring->count) > 0;
+        wdb_store_unlock_one(store, i);
+    }
     return any ? WALKERDB_EINVALID : 0;
 }
 
-static int run(struct install *install, const char *dir, uint64_t index,
-               uint64_t term, struct wdb_slice base)
+static void release(struct wdb_installation *install)
 {
-    struct wdb_store *store = install->store;
-    int rc = wdb_log_install_begin(store->log, dir, index, term, &install->log);
+    free(install->memory);
+    free(install);
+}
+
+int wdb_store_install_check(struct wdb_store *store, const char *dir,
+                            uint64_t index, uint64_t term,
+                            wdb_progress_cb progress, void *context,
+                            struct wdb_installation **out)
+{
+    if (store->options.log.read_only) {
+        return WALKERDB_EREADONLY;
+    }
+    struct wdb_installation *install = calloc(1, sizeof(*install));
+    struct wdb_mapping *memory = calloc(1, sizeof(*memory));
+    int rc = install == NULL || memory == NULL ? WALKERDB_ENOMEM : 0;
+    if (rc == 0) {
+        *install = (struct wdb_installation){
+            .store = store,
+            .memory = memory,
+            .index = index,
+            .progress = progress,
+            .context = context,
+        };
+        rc = wdb_log_install_begin(store->log, dir, index, term, &install->log);
+    }
     if (rc != 0) {
+        free(memory);
+        free(install);
         return rc;
     }
-    install->index = index;
     install->size = install->log.size;
     install->begin_ns = install->told_ns =
         store->env->ops->monotonic_ns(store->env);
     rc = check(install);
     if (rc != 0) {
+        wdb_store_install_drop(install);
+        return rc;
+    }
+    *out = install;
+    return 0;
+}
+
+void wdb_store_install_drop(struct wdb_installation *install)
+{
+    if (install != NULL) {
         wdb_log_install_abort(&install->log);
+        release(install);
+    }
+}
+
+int wdb_store_install_switch(struct wdb_installation *install,
+                             struct wdb_slice base)
+{
+    struct wdb_store *store = install->store;
+    int rc = settle(store);
+    if (rc != 0) {
+        wdb_store_install_drop(install);
         return rc;
     }
     wdb_merge_bar(store, true);
@@ -230,6 +282,7 @@ static int run(struct install *install, const char *dir, uint64_t index,
     }
     wdb_merge_bar(store, false);
     wdb_store_wake(store);
+    release(install);
     return rc;
 }
 
@@ -237,23 +290,12 @@ int wdb_store_install(struct wdb_store *store, const char *dir, uint64_t index,
                       uint64_t term, struct wdb_slice base,
                       wdb_progress_cb progress, void *context)
 {
-    struct install install = {
-        .store = store,
-        .progress = progress,
-        .context = context,
-    };
-    if (store->options.log.read_only) {
-        return WALKERDB_EREADONLY;
+    struct wdb_installation *install;
+    int rc = index < wdb_log_committed(store->log) ? WALKERDB_EINVALID
+                                                   : settle(store);
+    if (rc == 0) {
+        rc = wdb_store_install_check(store, dir, index, term, progress, context,
+                                     &install);
     }
-    int rc = settle(store);
-    if (rc != 0) {
-        return rc;
-    }
-    install.memory = calloc(1, sizeof(*install.memory));
-    if (install.memory == NULL) {
-        return WALKERDB_ENOMEM;
-    }
-    rc = run(&install, dir, index, term, base);
-    free(install.memory);
-    return rc;
+    return rc == 0 ? wdb_store_install_switch(install, base) : rc;
 }

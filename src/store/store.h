@@ -233,6 +233,20 @@ WDB_MUST_CHECK int wdb_store_install(struct wdb_store *store, const char *dir,
                                      uint64_t index, uint64_t term,
                                      struct wdb_slice base,
                                      wdb_progress_cb progress, void *context);
+/*
+ * The same in two steps. check: any thread, and the store goes on meanwhile;
+ * takes the files and reads them, so it takes most of the time. switch: as
+ * install, what is left of it; takes the installation over. Or drop it; before
+ * the store is closed. NULL is dropped, too. The context of `progress` must live
+ * until the switch is done.
+ */
+struct wdb_installation;
+WDB_MUST_CHECK int wdb_store_install_check(
+    struct wdb_store *store, const char *dir, uint64_t index, uint64_t term,
+    wdb_progress_cb progress, void *context, struct wdb_installation **out);
+WDB_MUST_CHECK int wdb_store_install_switch(struct wdb_installation *install,
+                                            struct wdb_slice base);
+void wdb_store_install_drop(struct wdb_installation *install);
 /* Entries up to here are committed: their undo is freed. */
 void wdb_store_set_committed(struct wdb_store *store, uint64_t index);
 

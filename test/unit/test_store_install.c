@@ -357,6 +357,44 @@ TEST(install_tells_how_far_it_is)
     pair_release(&p);
 }
 
+/* In two steps: the store goes on in between, and may change its mind. */
+TEST(install_in_two_steps)
+{
+    for (uint64_t seed = 1; seed <= 8 && !test_has_failed(); seed++) {
+        struct pair p;
+        struct wdb_installation *installation;
+        REQUIRE(pair_init(&p, seed, 40));
+        struct wdb_store *store = p.follower.store;
+        store_fixture_settle(&p.follower);
+        const size_t files = segment_files(&p.follower);
+        write_image(&p);
+        REQUIRE_EQ(wdb_store_install_check(store, INCOMING, p.image.index,
+                                           p.image.term, NULL, NULL,
+                                           &installation),
+                   0);
+        wdb_log_hold(wdb_store_log(store), false);
+        store_fixture_run(&p.follower, 10);
+        CHECK_EQ(wdb_store_merge(store), 0);
+        commit_all(&p.follower);
+        store_fixture_check(&p.follower);
+        if (seed % 2 == 0) {
+            wdb_store_install_drop(installation);
+            CHECK_EQ(wdb_store_merge(store), 0);
+            store_fixture_settle(&p.follower);
+            CHECK(segment_files(&p.follower) <= files + 4);
+        } else {
+            wdb_log_hold(wdb_store_log(store), true);
+            CHECK_EQ(wdb_store_install_switch(installation,
+                                              wdb_slice("what Raft knows", 16)),
+                     0);
+            take_model(&p);
+            check_installed(&p);
+        }
+        go_on(&p.follower);
+        pair_release(&p);
+    }
+}
+
 /* Two nodes that count for themselves lead one after the other. */
 TEST(objects_of_two_leaders)
 {
