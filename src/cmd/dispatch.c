@@ -23,6 +23,8 @@
 #include "cmd/route.h"
 #include "cmd/transaction.h"
 
+/* Out of the way of what is executed for each request. */
+#define COLD __attribute__((cold, noinline))
 /* A value at least this large is sent from the mapping, not copied. */
 #define BORROW_SIZE_MIN ((size_t)16 << 10)
 /* What a write may need beyond its arguments, for the check of free space. */
@@ -404,8 +406,8 @@ static void feed_monitors(struct wdb_call *call)
 
 /* The log refused to take it, because office was lost in this moment: as if it
  * came only now. */
-static enum wdb_dispatch_result dispatch_again(struct wdb_call *call,
-                                               uint64_t errors)
+static COLD enum wdb_dispatch_result dispatch_again(struct wdb_call *call,
+                                                    uint64_t errors)
 {
     struct wdb_session *session = call->session;
     call->reply->error_count = errors;
@@ -420,14 +422,14 @@ static enum wdb_dispatch_result dispatch_again(struct wdb_call *call,
 }
 
 /* Where the leader is elsewhere only what is committed is applied; the numbers
- * of entries that were taken back may still be remembered. */
+ * of entries that were taken back may still be remembered. A leader that hands
+ * over does not serve, but has executed more. */
 static bool read_committed_only(const struct wdb_call *call)
 {
-    if (WDB_LIKELY(!call->stale)) {
-        return false;
-    }
     const struct wdb_raft_gate *gate = call->context->cluster->gate;
-    return !wdb_raft_gate_serves(gate) && wdb_raft_gate_era(gate) == call->era;
+    return call->stale && !wdb_raft_gate_serves(gate) &&
+           atomic_load(&gate->leader) != gate->self &&
+           wdb_raft_gate_era(gate) == call->era;
 }
 
 /* For tests that break the rule: this reply does not wait. */
@@ -439,8 +441,7 @@ static bool is_ungated(const struct wdb_call *call, bool wrote)
             !wrote && call->txn->hits == 0);
 }
 
-/* What its reply has to wait for. */
-static void note_gate(struct wdb_call *call, bool wrote)
+static void note_cluster_gate(struct wdb_call *call, bool wrote)
 {
     struct wdb_session *session = call->session;
     if (is_ungated(call, wrote)) {
@@ -449,11 +450,22 @@ static void note_gate(struct wdb_call *call, bool wrote)
     if (session->depends < call->txn->depends && !read_committed_only(call)) {
         session->depends = call->txn->depends;
     }
-    if (WDB_UNLIKELY(wrote && call->context->cluster != NULL)) {
+    if (wrote) {
         session->write_index = call->txn->depends;
-    } else if (WDB_UNLIKELY(call->confirm) &&
+    } else if (call->confirm &&
                !WDB_CMD_MUTATED(call->context, WDB_MUTATION_READ_UNCONFIRMED)) {
         session->round_wanted = true;
+    }
+}
+
+/* What its reply has to wait for. */
+static void note_gate(struct wdb_call *call, bool wrote)
+{
+    struct wdb_session *session = call->session;
+    if (WDB_UNLIKELY(call->context->cluster != NULL)) {
+        note_cluster_gate(call, wrote);
+    } else if (session->depends < call->txn->depends) {
+        session->depends = call->txn->depends;
     }
 }
 
@@ -484,7 +496,7 @@ static enum wdb_dispatch_result execute(struct wdb_call *call)
             answer_code(call, code);
         }
     }
-    if (WDB_UNLIKELY(call->not_leader)) {
+    if (WDB_UNLIKELY(call->failed) && call->not_leader) {
         return dispatch_again(call, errors);
     }
     count_effects(call);
@@ -498,7 +510,7 @@ static enum wdb_dispatch_result execute(struct wdb_call *call)
 }
 
 /* Between MULTI and EXEC. */
-static void queue(struct wdb_call *call)
+static COLD void queue(struct wdb_call *call)
 {
     struct wdb_session *session = call->session;
     if (call->command->flags & WDB_CMD_NO_MULTI) {
@@ -525,7 +537,7 @@ static enum wdb_dispatch_result execute_unlocked(struct wdb_call *call)
     call->txn->database = call->session->database;
     call->txn->depends = 0;
     wdb_dispatch_handler(call);
-    if (WDB_UNLIKELY(call->not_leader)) {
+    if (WDB_UNLIKELY(call->failed) && call->not_leader) {
         return dispatch_again(call, errors);
     }
     note_gate(call, false);
