@@ -27,6 +27,8 @@
 #include "cmd/redact.h"
 #include "walkerdb.h"
 
+/* Out of the way of what is executed for each request. */
+#define COLD                  __attribute__((cold, noinline))
 #define ARGUMENT_POOL_INITIAL 1024
 /* A command that took so long makes the group's frozen time old. */
 #define TIME_STALE_NS  1000000
@@ -479,8 +481,8 @@ static bool reply_suppressed(struct wdb_session *session)
             (WDB_SESSION_REPLY_OFF | WDB_SESSION_REPLY_SKIP)) != 0;
 }
 
-static void note_executed(struct wdb_session *session,
-                          enum wdb_channel_outcome outcome)
+static COLD void note_executed(struct wdb_session *session,
+                               enum wdb_channel_outcome outcome)
 {
     const struct wdb_forward *forward = session->context->forward;
     forward->ops->executed(forward->context, session, outcome);
@@ -492,6 +494,37 @@ void wdb_executor_replied(struct wdb_session *session, size_t size_before)
     if (WDB_UNLIKELY(session->flags & WDB_SESSION_CHANNEL)) {
         note_executed(session, WDB_CHANNEL_ANSWERED);
     }
+}
+
+/* The request was not simply executed. True: it is behind us all the same. */
+static COLD bool is_taken(struct wdb_executor *executor,
+                          const struct wdb_call *call,
+                          enum wdb_dispatch_result result)
+{
+    struct wdb_session *session = call->session;
+    switch (result) {
+    case WDB_DISPATCH_COLD:
+        restore_skip(session);
+        wdb_parser_restart(&session->parser);
+        park_cold(executor, session);
+        return false;
+    case WDB_DISPATCH_HELD:
+        restore_skip(session);
+        wdb_hold_session(executor, session, call->hold);
+        return false;
+    case WDB_DISPATCH_PARKED:
+        /* What was parsed ahead is skipped, and parsed again later. */
+        wdb_parser_restart(&session->parser);
+        session->flags |= WDB_SESSION_PARKED;
+        break;
+    case WDB_DISPATCH_REFUSED:
+        note_executed(session, WDB_CHANNEL_REFUSED);
+        break;
+    case WDB_DISPATCH_DONE:
+    case WDB_DISPATCH_FORWARDED:
+        break;
+    }
+    return true;
 }
 
 static void execute_request(struct wdb_executor *executor,
@@ -520,33 +553,15 @@ static void execute_request(struct wdb_executor *executor,
     }
     bool was_suppressed = reply_suppressed(session);
     const enum wdb_dispatch_result result = wdb_dispatch(&call);
-    switch (result) {
-    case WDB_DISPATCH_COLD:
-        restore_skip(session);
-        wdb_parser_restart(&session->parser);
-        park_cold(executor, session);
+    if (WDB_UNLIKELY(result != WDB_DISPATCH_DONE) &&
+        !is_taken(executor, &call, result)) {
         return;
-    case WDB_DISPATCH_HELD:
-        restore_skip(session);
-        wdb_hold_session(executor, session, call.hold);
-        return;
-    case WDB_DISPATCH_PARKED:
-        /* What was parsed ahead is skipped, and parsed again later. */
-        wdb_parser_restart(&session->parser);
-        session->flags |= WDB_SESSION_PARKED;
-        break;
-    case WDB_DISPATCH_DONE:
-    case WDB_DISPATCH_FORWARDED:
-    case WDB_DISPATCH_REFUSED:
-        break;
     }
     if (WDB_UNLIKELY(was_suppressed && reply_suppressed(session))) {
         wdb_output_rollback(&session->output, call.mark);
     }
-    if (result == WDB_DISPATCH_DONE) {
+    if (WDB_LIKELY(result == WDB_DISPATCH_DONE)) {
         wdb_executor_replied(session, call.mark.size);
-    } else if (result == WDB_DISPATCH_REFUSED) {
-        note_executed(session, WDB_CHANNEL_REFUSED);
     }
     session->hold_since_ns = 0;
     if (WDB_UNLIKELY(session->hold_ms > 0)) {
