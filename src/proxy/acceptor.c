@@ -227,10 +227,14 @@ void wdb_acceptor_forget(struct wdb_acceptor *acceptor,
     }
 }
 
-void wdb_acceptor_sent(struct wdb_acceptor *acceptor)
+bool wdb_acceptor_sent(struct wdb_acceptor *acceptor)
 {
     struct wdb_acceptor_hub *hub = acceptor->hub;
     struct wdb_list *next;
+    bool goes_on = false;
+    if (acceptor->output.size >= WDB_UPSTREAM_AHEAD) {
+        return false;
+    }
     for (struct wdb_list *node = hub->stalled.next; node != &hub->stalled;
          node = next) {
         struct wdb_channel *channel =
@@ -239,8 +243,10 @@ void wdb_acceptor_sent(struct wdb_acceptor *acceptor)
         if (channel->acceptor == acceptor) {
             wdb_list_remove(node);
             wdb_channel_mark(channel);
+            goes_on = true;
         }
     }
+    return goes_on;
 }
 
 /* --- frames ------------------------------------------------------------------------- */

@@ -85,9 +85,10 @@ uint8_t *wdb_acceptor_room(struct wdb_acceptor *acceptor, size_t *size_out);
 /* So many bytes came there. ECORRUPT, ENOMEM: hang up. */
 WDB_MUST_CHECK int wdb_acceptor_received(struct wdb_acceptor *acceptor,
                                          size_t size);
-/* What is to be sent; the transport consumes it, then says so. */
+/* What is to be sent; the transport consumes it, then says so. True: there is
+ * more for wdb_acceptor_hub_send, which waited for room. */
 struct wdb_output *wdb_acceptor_output(struct wdb_acceptor *acceptor);
-void wdb_acceptor_sent(struct wdb_acceptor *acceptor);
+bool wdb_acceptor_sent(struct wdb_acceptor *acceptor);
 uint32_t wdb_acceptor_channel_count(const struct wdb_acceptor *acceptor);
 
 #endif

@@ -109,8 +109,8 @@ static unsigned gather(const struct wdb_output *output,
 static void consume(struct wdb_proxy_link *link, size_t size)
 {
     wdb_output_consume(output_of(link), size);
-    if (link->acceptor != NULL) {
-        wdb_acceptor_sent(link->acceptor);
+    if (link->acceptor != NULL && wdb_acceptor_sent(link->acceptor)) {
+        link->part->is_due = true;
     }
 }
 
@@ -427,7 +427,9 @@ static int carry_down(struct wdb_proxy_link *link, uint64_t now_ns, bool *moved)
             return rc;
         }
     }
-    wdb_acceptor_sent(link->acceptor);
+    if (wdb_acceptor_sent(link->acceptor)) {
+        *moved = true;
+    }
     return 0;
 }
 

@@ -147,7 +147,8 @@ void wdb_proxy_set_target(struct wdb_proxy *proxy,
 {
     proxy->now_ns = now_ns;
     if (target->node == 0) {
-        /* Whoever led may lead again: keep the connection for a while. */
+        /* Whoever led may lead again, or still does: keep the connection for a
+         * while. */
         if (proxy->target.node != 0) {
             proxy->suspended_ns = now_ns;
         }
@@ -215,7 +216,7 @@ static void end_draining(struct wdb_proxy *proxy)
          (proxy->current->phase == WDB_UPSTREAM_DIALING &&
           proxy->now_ns >= proxy->current->dialed_ns + DIAL_TIMEOUT_NS) ||
          (proxy->suspended_ns != 0 &&
-          proxy->now_ns >= proxy->suspended_ns + proxy->options.hold_ns))) {
+          proxy->now_ns >= proxy->suspended_ns + 2 * proxy->options.hold_ns))) {
         hang_up(proxy, proxy->current);
     }
 }
@@ -328,7 +329,7 @@ static uint64_t next_time(const struct wdb_proxy *proxy)
         at = earlier(at, proxy->dial_ns);
     }
     if (proxy->suspended_ns != 0 && proxy->current != NULL) {
-        at = earlier(at, proxy->suspended_ns + proxy->options.hold_ns);
+        at = earlier(at, proxy->suspended_ns + 2 * proxy->options.hold_ns);
     }
     WDB_LIST_FOREACH(node, &proxy->draining)
     {
@@ -367,9 +368,24 @@ uint64_t wdb_proxy_run(struct wdb_proxy *proxy, uint64_t now_ns)
     return next_time(proxy);
 }
 
+/* A client has read what it was sent, and the leader waits to hear it. */
+static bool can_acknowledge(const struct wdb_proxy *proxy)
+{
+    WDB_LIST_FOREACH(node, &proxy->unacked)
+    {
+        const struct wdb_proxy_route *route =
+            WDB_LIST_ENTRY(node, struct wdb_proxy_route, unacked_node);
+        if (route->ops->backlog(route->owner) < WDB_CHANNEL_WINDOW / 2) {
+            return true;
+        }
+    }
+    return false;
+}
+
 bool wdb_proxy_has_work(const struct wdb_proxy *proxy)
 {
-    return !wdb_list_empty(&proxy->ready) && !is_full(proxy->current);
+    return (!wdb_list_empty(&proxy->ready) && !is_full(proxy->current)) ||
+           can_acknowledge(proxy);
 }
 
 void wdb_proxy_check(const struct wdb_proxy *proxy)

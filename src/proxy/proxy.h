@@ -108,7 +108,7 @@ void wdb_proxy_set_target(struct wdb_proxy *proxy,
 /* Send what can be sent, dial, give up what waited too long. Returns when to
  * call again at the latest; UINT64_MAX: never. */
 uint64_t wdb_proxy_run(struct wdb_proxy *proxy, uint64_t now_ns);
-/* Requests wait that wdb_proxy_run would do something about. */
+/* Something waits that wdb_proxy_run would do something about at once. */
 bool wdb_proxy_has_work(const struct wdb_proxy *proxy);
 const struct wdb_proxy_stats *wdb_proxy_stats(const struct wdb_proxy *proxy);
 /* Every request of every route is where it should be (asserts). */

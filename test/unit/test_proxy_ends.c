@@ -134,7 +134,7 @@ static void to_follower(struct leader *leader)
         wdb_output_consume(output, size);
         CHECK_EQ(wdb_upstream_received(leader->upstream, size, now_ns), 0);
     }
-    wdb_acceptor_sent(leader->acceptor);
+    (void)wdb_acceptor_sent(leader->acceptor);
 }
 
 static void look_at_clock(void)
