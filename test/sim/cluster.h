@@ -346,6 +346,8 @@ void cluster_nemesis_begin(struct cluster *cluster);
 void cluster_nemesis_heal(struct cluster *cluster);
 /* A truncation, an installed snapshot: a good moment for a power cut. */
 void cluster_nemesis_provoke(struct cluster_node *node);
+/* A leader was asked for something: let it be alone with that. */
+void cluster_nemesis_cut_off(struct cluster_node *leader);
 
 /* cluster_members.c */
 void cluster_members_begin(struct cluster *cluster);

@@ -61,6 +61,7 @@ static void ask(struct cluster_node *leader, struct wdb_raft_request *request)
     if (wdb_raft_ask(leader->raft, request) != 0) {
         cluster->is_asking = false;
     }
+    cluster_nemesis_cut_off(leader);
 }
 
 static void ask_join(struct cluster_node *leader,

@@ -231,6 +231,8 @@ static void partition(struct cluster *cluster, enum cluster_fault fault)
                 one);
 }
 
+static void do_fault(struct cluster *cluster, enum cluster_fault fault);
+
 /* --- faults of machines ---------------------------------------------------------- */
 
 static void end_node(struct cluster *cluster, struct cluster_node *node,
@@ -381,6 +383,16 @@ static void power_all(struct cluster *cluster)
         if (cluster->nodes[i].is_up) {
             end_node(cluster, &cluster->nodes[i], how);
         }
+    }
+}
+
+void cluster_nemesis_cut_off(struct cluster_node *leader)
+{
+    struct cluster *cluster = leader->cluster;
+    if (cluster->phase == CLUSTER_CHAOS &&
+        cluster->knobs.faults[CLUSTER_ISOLATE_LEADER] &&
+        cluster_chance(cluster, 30)) {
+        do_fault(cluster, CLUSTER_ISOLATE_LEADER);
     }
 }
 
