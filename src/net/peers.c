@@ -169,6 +169,12 @@ static void drop_others(struct wdb_peer_net *net)
     }
 }
 
+static bool is_connected(const struct wdb_peer *peer)
+{
+    const struct wdb_peer_dial *dial = peer->dials[WDB_CHANNEL_CONTROL];
+    return dial != NULL && dial->state == WDB_DIAL_UP;
+}
+
 static void apply_members(struct wdb_peer_net *net)
 {
     net->members_wait = false;
@@ -181,6 +187,9 @@ static void apply_members(struct wdb_peer_net *net)
         if (peer == NULL) {
             net->members_wait = true; /* no memory: again in the next turn */
             continue;
+        }
+        if (!peer->is_member && is_connected(peer)) {
+            peer->was_connected = false; /* the node had no such peer: again */
         }
         set_member(peer, true);
         memcpy(peer->name, member->name, sizeof(peer->name));
@@ -262,12 +271,6 @@ void wdb_peer_net_has_room(struct wdb_peer *peer, enum wdb_peer_channel channel)
         peer->wants_room[channel] = false;
         peer->tell_writable[channel] = true;
     }
-}
-
-static bool is_connected(const struct wdb_peer *peer)
-{
-    const struct wdb_peer_dial *dial = peer->dials[WDB_CHANNEL_CONTROL];
-    return dial != NULL && dial->state == WDB_DIAL_UP;
 }
 
 /* Tell one thing to the node, which may do anything then. */
