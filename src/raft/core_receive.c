@@ -195,8 +195,9 @@ static int receive_append_result(struct wdb_core *core, struct raft_message *m,
         *why_out = "a result beyond the end of the log";
         return 0;
     }
+    const uint64_t match = wdb_core_match(core, m->server_id);
     if (message->append_result.rejected != 0 &&
-        message->append_result.rejected <= wdb_core_match(core, m->server_id) &&
+        message->append_result.rejected <= match &&
         message->term == core->raft.current_term) {
         *why_out = "a rejection of what it has acknowledged"; /* G18 */
         return 0;
@@ -214,6 +215,10 @@ static int receive_append_result(struct wdb_core *core, struct raft_message *m,
             m->append_entries_result.rejected) {
         m->append_entries_result.last_log_index =
             m->append_entries_result.rejected - 1;
+    }
+    if (m->append_entries_result.rejected > match &&
+        m->append_entries_result.last_log_index < match) {
+        m->append_entries_result.last_log_index = match; /* G18 */
     }
     return wdb_core_must_step(core, &event, 0);
 }
