@@ -29,11 +29,6 @@ struct wdb_acceptor_hub_options {
     struct wdb_context *context;
     struct wdb_executor *executor;
     struct wdb_output_cache *cache; /* may be NULL */
-    /* The acceptor has output to be written, or is_broken has become true. Not
-     * inside of a call that returns to the transport anyway. May not call
-     * back. */
-    void (*wake)(void *context);
-    void *wake_context;
 };
 
 struct wdb_acceptor_stats {

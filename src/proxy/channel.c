@@ -32,9 +32,6 @@ void wdb_channel_mark(struct wdb_channel *channel)
     struct wdb_acceptor_hub *hub = channel->hub;
     if (wdb_list_empty(&channel->ready)) {
         wdb_list_append(&hub->ready, &channel->ready);
-        if (hub->options.wake != NULL) {
-            hub->options.wake(hub->options.wake_context);
-        }
     }
 }
 

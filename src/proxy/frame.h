@@ -64,8 +64,6 @@ enum wdb_proxy_frame_kind {
 
 enum wdb_proxy_frame_reason { /* flags of REFUSED */
     WDB_PROXY_FRAME_NOT_LEADER = 1,
-    WDB_PROXY_FRAME_LOADING,
-    WDB_PROXY_FRAME_NO_ROOM, /* too many channels, or no memory for one */
 };
 
 #define WDB_PROXY_FRAME_HEADER_SIZE ((size_t)24)

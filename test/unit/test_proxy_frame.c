@@ -93,7 +93,7 @@ TEST(rules_of_kinds)
          {WDB_PROXY_FRAME_REFUSED, WDB_PROXY_FRAME_NOT_LEADER, 1, 0, none},
          false},
         {true,
-         {WDB_PROXY_FRAME_REFUSED, WDB_PROXY_FRAME_LOADING, 1, 1, some},
+         {WDB_PROXY_FRAME_REFUSED, WDB_PROXY_FRAME_NOT_LEADER, 1, 1, some},
          false},
         {true, {WDB_PROXY_FRAME_PUSH, 0, 1, 0, some}, true},
         {true, {WDB_PROXY_FRAME_PUSH, 0, 1, 1, some}, false},
