@@ -244,6 +244,7 @@ int wdb_raft_catch_up_init(struct wdb_raft *raft)
     struct wdb_transfer_sink_options options = {
         .env = raft->env,
         .dir = wdb_log_dir(raft->log),
+        .store = raft->store,
         .logger = raft->options.logger,
 #ifdef WDB_MUTATIONS
         .mutations = raft->options.mutations,
@@ -308,8 +309,8 @@ static int install(struct wdb_raft *raft, struct wdb_raft_base *base,
         }
     }
     if (code == 0) {
-        code = wdb_store_install(raft->store, snapshot->dir, base->index,
-                                 base->term, snapshot->base, NULL, NULL);
+        code = wdb_store_install_switch(wdb_transfer_sink_take(raft->sink),
+                                        snapshot->base);
     }
     return code;
 }

@@ -8,6 +8,7 @@
 #include "raft/transfer_sink.h"
 #include "raft/mutations.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #include "base/assert.h"
@@ -22,6 +23,8 @@
 #define SILENCE_NS ((uint64_t)600 * (uint64_t)WDB_NS_PER_S)
 /* After a failure OFFERs are not heard for so long. */
 #define PAUSE_NS ((uint64_t)5 * (uint64_t)WDB_NS_PER_S)
+/* So often the source hears of us while the snapshot is being checked. */
+#define ALIVE_NS ((uint64_t)5 * (uint64_t)WDB_NS_PER_S)
 /* So often the log says how far it is. */
 #define TELL_NS ((uint64_t)10 * (uint64_t)WDB_NS_PER_S)
 /* Space that is left to the log while a snapshot comes. */
@@ -62,6 +65,10 @@ struct wdb_transfer_sink {
     bool make_dir;
     int whole_rc;
     uint64_t free_space;
+    /* The job that checks it; its result is ours until DONE ends. */
+    uint64_t check_index, check_term;
+    atomic_bool check_ends; /* told to the job */
+    struct wdb_installation *installation;
 
     wdb_node_id from;
     uint64_t number, index, term, size;
@@ -75,7 +82,7 @@ struct wdb_transfer_sink {
     uint64_t next_offset;
     uint32_t files_left; /* not synced yet */
     uint64_t done;
-    uint64_t heard_ns, told_ns, failed_ns;
+    uint64_t heard_ns, told_ns, failed_ns, alive_ns;
     struct wdb_transfer_meter meter;
 };
 
@@ -116,6 +123,11 @@ static void drop(struct wdb_transfer_sink *sink)
         }
     }
     sink->clear_wanted = true;
+    atomic_store(&sink->check_ends, true);
+    if (!sink->whole_running) {
+        wdb_store_install_drop(sink->installation);
+        sink->installation = NULL;
+    }
 }
 
 static void fail(struct wdb_transfer_sink *sink, int error, const char *what)
@@ -186,6 +198,42 @@ static void clear_done(void *arg)
     end_job(sink);
 }
 
+static int on_check_progress(void *context, uint64_t done, uint64_t total)
+{
+    struct wdb_transfer_sink *sink = context;
+    (void)done;
+    (void)total;
+    return atomic_load(&sink->check_ends);
+}
+
+static void check_work(void *arg)
+{
+    struct wdb_transfer_sink *sink = arg;
+    sink->whole_rc =
+        wdb_store_install_check(sink->options.store, sink->dir,
+                                sink->check_index, sink->check_term,
+                                on_check_progress, sink, &sink->installation);
+}
+
+static void check_done(void *arg)
+{
+    struct wdb_transfer_sink *sink = arg;
+    sink->whole_running = false;
+    if (sink->whole_rc != 0) {
+        sink->installation = NULL;
+    }
+    if (sink->state != WDB_SINK_CHECKING || sink->clear_wanted ||
+        sink->stopping) {
+        wdb_store_install_drop(sink->installation);
+        sink->installation = NULL;
+    } else if (sink->whole_rc != 0) {
+        fail(sink, sink->whole_rc, sink->dir);
+    } else {
+        sink->state = WDB_SINK_DONE;
+    }
+    end_job(sink);
+}
+
 static void sync_work(void *arg)
 {
     struct wdb_transfer_sink *sink = arg;
@@ -200,7 +248,8 @@ static void sync_done(void *arg)
     sink->whole_running = false;
     if (sink->state == WDB_SINK_SYNCING && !sink->clear_wanted) {
         if (sink->whole_rc == 0) {
-            sink->state = WDB_SINK_DONE;
+            sink->state =
+                sink->options.store == NULL ? WDB_SINK_DONE : WDB_SINK_CHECKING;
             wdb_logger_print(
                 sink->options.logger, WDB_LOG_NOTICE,
                 "A snapshot up to entry %llu, %llu MB, was fetched",
@@ -246,6 +295,12 @@ static void next_step(struct wdb_transfer_sink *sink)
         sink->state = WDB_SINK_SYNCING;
         sink->whole_running = true;
         run_job(sink, sync_work, sync_done, sink);
+    } else if (sink->state == WDB_SINK_CHECKING) {
+        sink->whole_running = true;
+        sink->check_index = sink->index;
+        sink->check_term = sink->term;
+        atomic_store(&sink->check_ends, false);
+        run_job(sink, check_work, check_done, sink);
     }
 }
 
@@ -511,8 +566,24 @@ static uint64_t ask(struct wdb_transfer_sink *sink, uint64_t now)
     return next;
 }
 
+/* The source gives up a peer that is silent for long. It answers with the
+ * list's head, which is dropped. */
+static uint64_t say_alive(struct wdb_transfer_sink *sink)
+{
+    const uint64_t now = now_ns(sink);
+    if (now - sink->alive_ns >= ALIVE_NS) {
+        const struct slot slot = {.size = WDB_TRANSFER_LIST_HEAD};
+        sink->alive_ns = now;
+        (void)send_fetch(sink, &slot);
+    }
+    return sink->alive_ns + ALIVE_NS;
+}
+
 uint64_t wdb_transfer_sink_run(struct wdb_transfer_sink *sink)
 {
+    if (sink->state == WDB_SINK_CHECKING && !sink->stopping) {
+        return say_alive(sink);
+    }
     if (sink->stopping ||
         (sink->state != WDB_SINK_LISTING && sink->state != WDB_SINK_FETCHING)) {
         return UINT64_MAX;
@@ -685,6 +756,7 @@ void wdb_transfer_sink_stop(struct wdb_transfer_sink *sink,
     sink->stopping = true;
     sink->gone = gone;
     sink->gone_context = context;
+    drop(sink);
     next_step(sink);
 }
 
@@ -694,6 +766,14 @@ void wdb_transfer_sink_reset(struct wdb_transfer_sink *sink)
     sink->from = 0;
     drop(sink);
     next_step(sink);
+}
+
+struct wdb_installation *wdb_transfer_sink_take(struct wdb_transfer_sink *sink)
+{
+    struct wdb_installation *installation = sink->installation;
+    wdb_assert(sink->state == WDB_SINK_DONE);
+    sink->installation = NULL;
+    return installation;
 }
 
 enum wdb_transfer_sink_state wdb_transfer_sink_state(

@@ -1,7 +1,7 @@
 /*
  * transfer_sink.h - the follower's end of a snapshot transfer.
  *
- *          OFFER                          all durable
+ *          OFFER                          durable, checked
  *   IDLE ─────────► LISTING ──► FETCHING ─────────────► DONE ── reset ──► IDLE
  *     ▲                │            │
  *     │                ▼            ▼
@@ -22,6 +22,7 @@
 #include "base/logger.h"
 #include "env/env.h"
 #include "raft/transfer.h"
+#include "store/store.h"
 
 struct wdb_transfer_sink;
 
@@ -30,15 +31,19 @@ enum wdb_transfer_sink_state {
     WDB_SINK_CLEARING, /* what an earlier transfer left is being removed */
     WDB_SINK_LISTING,
     WDB_SINK_FETCHING,
-    WDB_SINK_SYNCING, /* all is there */
-    WDB_SINK_DONE,    /* and durable: to be installed, then reset */
-    WDB_SINK_FAILED,  /* see its error; OFFERs some seconds later try again */
+    WDB_SINK_SYNCING,  /* all is there */
+    WDB_SINK_CHECKING, /* and durable: a job reads all of it */
+    WDB_SINK_DONE,     /* to be installed, then reset */
+    WDB_SINK_FAILED,   /* see its error; OFFERs some seconds later try again */
 };
 
 struct wdb_transfer_sink_options {
     struct wdb_transfer_owner owner; /* copied */
     struct wdb_env *env;
     const char *dir; /* of the database */
+    /* Which is to hold the snapshot; stays open until `gone` is called. NULL: it
+     * is not checked here. */
+    struct wdb_store *store;
     const struct wdb_logger *logger;
     uint32_t timeout_ms; /* until a FETCH is repeated; 0: 2,000 */
 #ifdef WDB_MUTATIONS
@@ -79,6 +84,9 @@ struct wdb_transfer_snapshot {
 };
 void wdb_transfer_sink_snapshot(const struct wdb_transfer_sink *sink,
                                 struct wdb_transfer_snapshot *out);
+/* DONE, with a store: what was checked, for wdb_store_install_switch (or drop);
+ * it is the caller's then. NULL if it was taken already. */
+struct wdb_installation *wdb_transfer_sink_take(struct wdb_transfer_sink *sink);
 /* It is installed, or not wanted: remove what is left of it; IDLE. */
 void wdb_transfer_sink_reset(struct wdb_transfer_sink *sink);
 void wdb_transfer_sink_progress(const struct wdb_transfer_sink *sink,

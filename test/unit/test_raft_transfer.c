@@ -2,6 +2,7 @@
  * test_raft_transfer.c - both ends of a snapshot transfer, over a channel that
  * loses, doubles and reorders, with jobs that end in any order.
  */
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "fault_alloc.h"
@@ -50,6 +51,7 @@ struct world {
     uint64_t now_ns;
     uint64_t number;
     uint32_t loss; /* in 100 */
+    bool checks;   /* the sink reads what it has fetched */
     uint32_t timeout_ms;
     bool reorders, doubles;
     uint64_t fetch_count, piece_bytes;
@@ -135,7 +137,10 @@ static void on_gone(void *context)
 
 static bool world_init(struct world *w, uint64_t seed)
 {
-    *w = (struct world){.random = {seed}, .now_ns = 1000, .number = 100};
+    *w = (struct world){.random = {seed},
+                        .now_ns = 1000,
+                        .number = 100,
+                        .checks = seed % 3 != 2};
     w->source_end.world = w->sink_end.world = w;
     store_fixture_init(&w->leader, seed);
     w->leader.model.value_size_max = seed % 2 == 0 ? 3000 : 100;
@@ -166,6 +171,7 @@ static bool begin_sink(struct world *w)
         .owner = owner_of(&w->sink_end),
         .env = sim_env_base(w->follower.env),
         .dir = "/db",
+        .store = w->checks ? w->follower.store : NULL,
         .timeout_ms = w->timeout_ms,
     };
     return wdb_transfer_sink_new(&options, &w->sink) == 0;
@@ -296,9 +302,16 @@ static void install(struct world *w)
     CHECK_EQ(snapshot.from, LEADER);
     CHECK_EQ(snapshot.number, w->number);
     CHECK_MEM(snapshot.base.data, snapshot.base.size, base, sizeof(base));
-    CHECK_EQ(wdb_store_install(w->follower.store, snapshot.dir, snapshot.index,
-                               snapshot.term, snapshot.base, NULL, NULL),
-             0);
+    if (w->checks) {
+        struct wdb_installation *installation = wdb_transfer_sink_take(w->sink);
+        REQUIRE(installation != NULL);
+        CHECK_EQ(wdb_store_install_switch(installation, snapshot.base), 0);
+    } else {
+        CHECK_EQ(wdb_store_install(w->follower.store, snapshot.dir,
+                                   snapshot.index, snapshot.term, snapshot.base,
+                                   NULL, NULL),
+                 0);
+    }
     CHECK_EQ(wdb_log_index_last(wdb_store_log(w->follower.store)),
              snapshot.index);
     CHECK(store_model_check(&w->leader.model, w->follower.store,
@@ -574,6 +587,24 @@ TEST(source_is_throttled)
     world_release(&w);
 }
 
+struct find {
+    char dir[80];
+    char *path;
+    size_t size;
+};
+
+/* A log segment of a directory. */
+static int find_segment(void *context, const char *text)
+{
+    struct find *find = context;
+    struct wdb_name name;
+    wdb_name_parse(text, &name);
+    if (name.kind == WDB_NAME_KIND_LOG && find->path[0] != '/') {
+        snprintf(find->path, find->size, "%s/%s", find->dir, text);
+    }
+    return 0;
+}
+
 /* --- trouble -----------------------------------------------------------------
  */
 
@@ -689,6 +720,65 @@ TEST(transfer_without_memory)
         }
         (void)fault_alloc_disarm();
         CHECK_EQ(wdb_transfer_sink_state(w.sink), WDB_SINK_DONE);
+        install(&w);
+        world_release(&w);
+    }
+}
+
+/* The source hears of a sink that is busy checking. */
+TEST(sink_says_that_it_is_alive)
+{
+    struct world w;
+    REQUIRE(world_init(&w, 3));
+    w.checks = true;
+    REQUIRE(begin_source(&w) && begin_sink(&w));
+    REQUIRE(turn_until(&w, WDB_SINK_CHECKING));
+    w.now_ns += 6000000000;
+    const uint64_t count = w.fetch_count;
+    const uint64_t next = wdb_transfer_sink_run(w.sink);
+    CHECK_EQ(w.fetch_count, count + 1);
+    CHECK_EQ(next, w.now_ns + 5000000000);
+    CHECK_EQ(wdb_transfer_sink_run(w.sink), next);
+    CHECK_EQ(w.fetch_count, count + 1);
+    REQUIRE(turn_until(&w, WDB_SINK_DONE));
+    install(&w);
+    world_release(&w);
+}
+
+/* A byte goes bad on the leader's disk: the sink refuses it, and the follower is
+ * what it was. */
+TEST(sink_refuses_what_is_damaged)
+{
+    for (uint64_t seed = 1; seed <= 10 && !test_has_failed(); seed++) {
+        struct world w;
+        char path[100] = "";
+        struct wdb_file *file;
+        REQUIRE(world_init(&w, seed));
+        w.checks = true;
+        REQUIRE(begin_source(&w) && begin_sink(&w));
+        while (run_job(&w, &w.source_end)) {
+        }
+        struct wdb_env *env = sim_env_base(w.leader.env);
+        struct find find = {.path = path, .size = sizeof(path)};
+        snprintf(find.dir, sizeof(find.dir), "/db/.transfer-%016llx",
+                 (unsigned long long)w.number);
+        (void)env->ops->list(env, find.dir, find_segment, &find);
+        REQUIRE_EQ(env->ops->open(env, path, WDB_OPEN_WRITE, &file), 0);
+        uint8_t byte;
+        const uint64_t at = 4096 + test_random_below(&w.random, 2000);
+        CHECK_EQ(wdb_env_pread_all(file, &byte, 1, at), 0);
+        byte ^= 4;
+        CHECK_EQ(wdb_env_pwrite(file, &byte, 1, at), 0);
+        env->ops->close(file);
+        REQUIRE(turn_until(&w, WDB_SINK_FAILED));
+        CHECK_EQ(wdb_transfer_sink_error(w.sink), WALKERDB_ECORRUPT);
+        store_fixture_check(&w.follower);
+        /* The next snapshot is of other files; here the byte is put right. */
+        REQUIRE_EQ(env->ops->open(env, path, WDB_OPEN_WRITE, &file), 0);
+        byte ^= 4;
+        CHECK_EQ(wdb_env_pwrite(file, &byte, 1, at), 0);
+        env->ops->close(file);
+        REQUIRE(turn_until(&w, WDB_SINK_DONE));
         install(&w);
         world_release(&w);
     }
