@@ -495,6 +495,9 @@ void wdb_raft_change_lost(struct wdb_raft *raft)
     for (struct wdb_raft_job *job = raft->jobs; job != NULL; job = job->next) {
         if (job == raft->transfer) {
             end(job, 0, "done"); /* that is what was asked for */
+        } else if (job->step == STEP_LOGGED &&
+                   job->index <= raft->core_committed) {
+            end(job, 0, "done"); /* a leader that removed itself */
         } else if (job->step == STEP_LOGGED) {
             end(job, WALKERDB_EABORTED,
                 "leadership was lost before the change was known to be "

@@ -40,7 +40,7 @@
 #define WDB_RAFT_REQUESTS_MAX      64
 #define WDB_RAFT_CHECKPOINTS       16
 /* A standby becomes a voter when it is so close to the end of the log. */
-#define WDB_RAFT_PROMOTE_LAG 512
+#define WDB_RAFT_PROMOTE_LAG 64
 #define WDB_RAFT_PUBLISH_NS  ((uint64_t)20 * (uint64_t)WDB_NS_PER_MS)
 
 struct wdb_raft_peer {

@@ -145,7 +145,7 @@ int wdb_raft_append_barrier(void *context, uint64_t index)
 /* The core began the term without an entry: make one. */
 static void begin_term(struct wdb_raft *raft)
 {
-    uint64_t index;
+    uint64_t index = 0;
     const struct wdb_core_entry entry = {.term = wdb_core_term(raft->core),
                                          .type = WDB_ENTRY_BARRIER};
     if (append_barrier(raft, &index) != 0) {
