@@ -298,16 +298,7 @@ static bool wants(struct wdb_raft *raft, const struct wdb_raft_base *base,
 static int install(struct wdb_raft *raft, struct wdb_raft_base *base,
                    const struct wdb_transfer_snapshot *snapshot)
 {
-    struct wdb_identity *identity = raft->identity;
-    int code = 0;
-    if (identity->cluster_id == 0) {
-        identity->cluster_id = base->members.cluster_id;
-        identity->log_nonce = wdb_log_nonce(raft->log);
-        code = wdb_identity_store(identity);
-        if (code == 0 && !wdb_log_is_cluster(raft->log)) {
-            code = wdb_log_set_base(raft->log, true, wdb_slice(NULL, 0), 1);
-        }
-    }
+    int code = wdb_raft_adopt(raft, base->members.cluster_id);
     if (code == 0) {
         code = wdb_store_install_switch(wdb_transfer_sink_take(raft->sink),
                                         snapshot->base);

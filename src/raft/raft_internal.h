@@ -214,6 +214,8 @@ void wdb_raft_show_leader(struct wdb_raft *raft);
 void wdb_raft_core_send(void *context, wdb_node_id to,
                         const struct wdb_message *message);
 int wdb_raft_core_append(void *context, uint64_t index, uint32_t count);
+/* Be a member of this cluster from now on. EABORTED: it is one of another. */
+WDB_MUST_CHECK int wdb_raft_adopt(struct wdb_raft *raft, uint64_t cluster_id);
 /* Leader: tell the core of what was appended. */
 void wdb_raft_submit_turn(struct wdb_raft *raft);
 /* Send what the core wants sent, as far as the channel takes it. */

@@ -27,18 +27,22 @@ uint64_t wdb_raft_term_at(struct wdb_raft *raft, uint64_t index)
 
 /* --- a follower takes entries ---------------------------------------------------- */
 
-/* The first entries ever: this node now belongs to that cluster, for good. */
-static int adopt_cluster(struct wdb_raft *raft,
-                         const struct wdb_members *members)
+/*
+ * The first entries ever: this node now belongs to that cluster, for good. First
+ * the identity, then the log: a crash in between leaves a node that is not in
+ * yet, and comes here again.
+ */
+int wdb_raft_adopt(struct wdb_raft *raft, uint64_t cluster_id)
 {
     struct wdb_identity *identity = raft->identity;
-    if (identity->cluster_id != 0) {
-        return identity->cluster_id == members->cluster_id ? 0
-                                                           : WALKERDB_EABORTED;
+    int code = 0;
+    if (identity->cluster_id == 0) {
+        identity->cluster_id = cluster_id;
+        identity->log_nonce = wdb_log_nonce(raft->log);
+        code = wdb_identity_store(identity);
+    } else if (identity->cluster_id != cluster_id) {
+        code = WALKERDB_EABORTED;
     }
-    identity->cluster_id = members->cluster_id;
-    identity->log_nonce = wdb_log_nonce(raft->log);
-    int code = wdb_identity_store(identity);
     if (code == 0 && !wdb_log_is_cluster(raft->log)) {
         code = wdb_log_set_base(raft->log, true, wdb_slice(NULL, 0), 1);
     }
@@ -53,7 +57,7 @@ static int take_change(struct wdb_raft *raft,
     wdb_members_init(&members);
     int code = wdb_members_decode(payload, entry->payload_size, &members);
     if (code == 0) {
-        code = adopt_cluster(raft, &members);
+        code = wdb_raft_adopt(raft, members.cluster_id);
     }
     if (code == 0) {
         code = wdb_raft_use_members(raft, &members, entry->index);
