@@ -376,6 +376,20 @@ static void install_done(struct wdb_raft *raft)
 
 /* --- both ------------------------------------------------------------------------------- */
 
+/* Our leader offers what we have: its answer was lost. All up to there is
+ * committed here, so this is true. */
+static void answer_again(struct wdb_raft *raft, wdb_node_id leader,
+                         const struct wdb_message *offer)
+{
+    struct wdb_message answer = {
+        .kind = WDB_MESSAGE_APPEND_RESULT,
+        .term = wdb_core_term(raft->core),
+    };
+    answer.append_result.request_term = offer->term;
+    answer.append_result.last_index = offer->offer.index;
+    (void)wdb_raft_send(raft, leader, WDB_CHANNEL_CONTROL, &answer);
+}
+
 void wdb_raft_transfer_receive(struct wdb_raft *raft, wdb_node_id from,
                                const struct wdb_message *message)
 {
@@ -389,10 +403,14 @@ void wdb_raft_transfer_receive(struct wdb_raft *raft, wdb_node_id from,
             answer.term = wdb_core_term(raft->core);
             (void)wdb_raft_send(raft, from, WDB_CHANNEL_TRANSFER, &answer);
         }
-    } else if (message->kind != WDB_MESSAGE_OFFER ||
-               (message->term == wdb_core_term(raft->core) &&
-                wdb_core_leader(raft->core) == from &&
-                message->offer.index > raft->committed)) {
+    } else if (message->kind == WDB_MESSAGE_OFFER &&
+               (message->term != wdb_core_term(raft->core) ||
+                wdb_core_leader(raft->core) != from)) {
+        return;
+    } else if (message->kind == WDB_MESSAGE_OFFER &&
+               message->offer.index <= raft->committed) {
+        answer_again(raft, from, message);
+    } else {
         struct end *end = raft->sink_end;
         if (message->kind == WDB_MESSAGE_OFFER) {
             end->peer = from;

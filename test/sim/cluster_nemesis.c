@@ -60,7 +60,9 @@ static void draw_deposed(struct cluster *cluster)
     knobs->faults[CLUSTER_GHOST] |= cluster_chance(cluster, 40);
     knobs->faults[CLUSTER_DUPLICATE] |= cluster_chance(cluster, 40);
     knobs->faults[CLUSTER_BREAK] |= cluster_chance(cluster, 40);
-    knobs->faults[CLUSTER_POWER] |= cluster_chance(cluster, 30);
+    knobs->faults[CLUSTER_POWER] |= cluster_chance(cluster, 50);
+    knobs->faults[CLUSTER_POWER_ALL] |= cluster_chance(cluster, 30);
+    knobs->faults[CLUSTER_SLOW_DISK] |= cluster_chance(cluster, 40);
     knobs->election_ms = 100;
     knobs->key_count = 1 + (uint32_t)cluster_below(cluster, 2);
     knobs->reader_count = 1 + (uint32_t)cluster_below(cluster, 3);
