@@ -231,6 +231,11 @@ static uint64_t source_turn(struct wdb_raft *raft, struct wdb_raft_peer *peer)
         wdb_raft_catch_up_stop_peer(raft, peer);
         return UINT64_MAX;
     }
+    if (raft->options.transfer_rate == 0) {
+        const uint64_t rate = wdb_pace_rate(&raft->pace, now);
+        const uint64_t share = raft->sources > 1 ? raft->sources : 1;
+        wdb_transfer_source_set_rate(peer->source, rate / share);
+    }
     offer(raft, peer);
     const uint64_t wanted = wdb_transfer_source_run(peer->source);
     const uint64_t again = peer->offered_ns + OFFER_AGAIN_NS;
@@ -430,6 +435,7 @@ static uint64_t smaller(uint64_t a, uint64_t b)
 uint64_t wdb_raft_catch_up_turn(struct wdb_raft *raft)
 {
     uint64_t wanted = UINT64_MAX, pinned = 0;
+    uint32_t sources = 0;
     for (size_t i = 0; i < WDB_COUNT(raft->peers) && !raft->failed; i++) {
         struct wdb_raft_peer *peer = &raft->peers[i];
         if (peer->source == NULL) {
@@ -437,6 +443,7 @@ uint64_t wdb_raft_catch_up_turn(struct wdb_raft *raft)
         }
         wanted = smaller(wanted, source_turn(raft, peer));
         if (peer->source != NULL) {
+            sources++;
             const uint64_t at =
                 wdb_transfer_source_state(peer->source) == WDB_SOURCE_MAKING
                     ? raft->base.index + 1
@@ -445,6 +452,7 @@ uint64_t wdb_raft_catch_up_turn(struct wdb_raft *raft)
         }
     }
     raft->pinned = pinned;
+    raft->sources = sources;
     if (wdb_transfer_sink_state(raft->sink) == WDB_SINK_DONE) {
         install_done(raft);
     }

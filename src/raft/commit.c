@@ -133,6 +133,8 @@ bool wdb_raft_commit_turn(struct wdb_raft *raft)
         raft->applied = raft->committed;
     }
     if (wdb_raft_is_leader(raft)) {
+        wdb_pace_committed(&raft->pace, raft->committed, wdb_raft_now_ns(raft),
+                           raft->sources > 0);
         atomic_store_explicit(&raft->uncommitted_size,
                               raft->bytes_submitted > raft->bytes_committed
                                   ? raft->bytes_submitted -

@@ -26,6 +26,7 @@
 #include "raft/core.h"
 #include "raft/message.h"
 #include "raft/mutations.h"
+#include "raft/pace.h"
 #include "raft/raft.h"
 #include "raft/transfer_sink.h"
 #include "raft/transfer_source.h"
@@ -141,6 +142,8 @@ struct wdb_raft {
     uint32_t ends_open; /* sources and the sink whose `gone` has not come */
     uint64_t pinned; /* entries behind this are kept for a transfer; 0: none */
     uint64_t snapshots_sent, snapshots_installed;
+    uint32_t sources; /* that send something */
+    struct wdb_pace pace;
     struct wdb_random random;
 #ifdef WDB_MUTATIONS
     uint64_t durable_max; /* ever */

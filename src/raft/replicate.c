@@ -210,6 +210,7 @@ void wdb_raft_submit_turn(struct wdb_raft *raft)
                                    (uint32_t)(last - first + 1), &entry);
         }
         wdb_raft_check(raft, code, "entries of our own");
+        wdb_pace_submitted(&raft->pace, last, wdb_raft_now_ns(raft));
     }
 }
 

@@ -39,6 +39,7 @@ static void take_office(struct wdb_raft *raft)
     raft->own_first = 0;
     raft->submitted = wdb_core_index_last(raft->core);
     raft->bytes_submitted = raft->bytes_committed;
+    raft->pace = (struct wdb_pace){0};
     for (size_t i = 0; i < WDB_COUNT(raft->peers); i++) {
         raft->peers[i].next = 1;
         raft->peers[i].until = 0;

@@ -38,7 +38,7 @@
 #include "raft/peer.h"
 
 #define WDB_TRANSFER_PIECE_SIZE  ((uint32_t)256 << 10)
-#define WDB_TRANSFER_OUTSTANDING 4
+#define WDB_TRANSFER_OUTSTANDING 16
 /* As many as a log can have open. */
 #define WDB_TRANSFER_FILES_MAX WDB_SLOT_COUNT_MAX
 #define WDB_TRANSFER_BASE_MAX  ((uint32_t)1 << 20)

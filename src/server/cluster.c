@@ -439,9 +439,24 @@ static void on_log_progress(void *context, uint64_t done, uint64_t total)
     c->options.on_progress(c->options.context, done, total);
 }
 
+/* All that know the secret hash keys alike, and nobody else knows how: a cursor of
+ * SCAN goes on at the next leader. */
+static void make_hash_key(const struct wdb_server_cluster *c,
+                          struct wdb_store_options *store)
+{
+    uint8_t mac[WDB_PEER_MAC_SIZE];
+    if (c->secret.is_set &&
+        wdb_peer_secret_mac(&c->secret, wdb_slice_str("keys of the keydir"),
+                            mac) == 0) {
+        memcpy(store->hash_key, mac, sizeof(store->hash_key));
+        store->has_hash_key = true;
+    }
+}
+
 void wdb_server_cluster_db_options(struct wdb_server_cluster *c,
                                    struct wdb_db_options *options)
 {
+    make_hash_key(c, &options->store);
     struct wdb_log_options *log = &options->store.log;
     log->manual_commit = true;
     log->sync_policy = WDB_SYNC_ALWAYS;

@@ -2,6 +2,7 @@
 #include "store/store.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "store/background.h"
 #include "store/merge.h"
@@ -118,8 +119,14 @@ int wdb_store_open(const struct wdb_store_options *options,
     if (rc != 0) {
         return rc;
     }
-    store->env->ops->random(store->env, &store->hash_key,
-                            sizeof(store->hash_key));
+    static_assert(sizeof(store->hash_key) == sizeof(options->hash_key),
+                  "a key of SipHash");
+    if (options->has_hash_key) {
+        memcpy(&store->hash_key, options->hash_key, sizeof(store->hash_key));
+    } else {
+        store->env->ops->random(store->env, &store->hash_key,
+                                sizeof(store->hash_key));
+    }
     rc = wdb_log_open(&options->log, &store->log, message_out);
     if (rc != 0) {
         unmake(store);

@@ -33,6 +33,10 @@ enum wdb_touch_kind {
 
 struct wdb_store_options {
     struct wdb_log_options log;
+    /* Of keys, secret; with it cursors of SCAN hold on every node that has the
+     * same (and the same stripe_count). Without: drawn anew at each open. */
+    bool has_hash_key;
+    uint8_t hash_key[16];
     uint32_t stripe_count; /* power of two, 0 = 64 */
     uint32_t load_threads; /* of recovery, 0 = cores, at most 16 */
     bool verify_on_read;

@@ -1,0 +1,61 @@
+/* pace.c - the controller of transfers; see pace.h. */
+#include "raft/pace.h"
+
+#include "base/time.h"
+
+#define ADJUST_NS ((uint64_t)50 * (uint64_t)WDB_NS_PER_MS)
+#define IDLE_NS   ((uint64_t)300 * (uint64_t)WDB_NS_PER_MS)
+/* Until it is known how long a commit takes; and less is not worth a delay. */
+#define USUAL_NS_MIN ((uint64_t)1 * (uint64_t)WDB_NS_PER_MS)
+
+void wdb_pace_submitted(struct wdb_pace *pace, uint64_t index, uint64_t at_ns)
+{
+    pace->submitted_ns = at_ns;
+    if (pace->sample_index == 0) {
+        pace->sample_index = index;
+        pace->sample_ns = at_ns;
+    }
+}
+
+void wdb_pace_committed(struct wdb_pace *pace, uint64_t index, uint64_t at_ns,
+                        bool transfers)
+{
+    if (pace->sample_index == 0 || index < pace->sample_index) {
+        return;
+    }
+    const uint64_t took = at_ns - pace->sample_ns;
+    uint64_t *mean = transfers ? &pace->now_ns : &pace->usual_ns;
+    *mean = *mean == 0 ? took : *mean - *mean / 8 + took / 8;
+    pace->sample_index = 0;
+}
+
+static uint64_t usual(const struct wdb_pace *pace)
+{
+    return pace->usual_ns < USUAL_NS_MIN ? USUAL_NS_MIN : pace->usual_ns;
+}
+
+uint64_t wdb_pace_rate(struct wdb_pace *pace, uint64_t at_ns)
+{
+    /* An entry that is still not committed counts for what it took so far. */
+    const uint64_t waits =
+        pace->sample_index != 0 ? at_ns - pace->sample_ns : 0;
+    const uint64_t takes = waits > pace->now_ns ? waits : pace->now_ns;
+    if (at_ns - pace->submitted_ns > IDLE_NS && pace->sample_index == 0) {
+        pace->now_ns = 0;
+        pace->rate = 0;
+        return 0;
+    }
+    if (at_ns - pace->adjusted_ns < ADJUST_NS) {
+        return pace->rate;
+    }
+    pace->adjusted_ns = at_ns;
+    if (pace->rate == 0) {
+        pace->rate = WDB_PACE_RATE_FIRST;
+    } else if (takes > usual(pace) + usual(pace) / 2) {
+        pace->rate = pace->rate / 2 > WDB_PACE_RATE_MIN ? pace->rate / 2
+                                                        : WDB_PACE_RATE_MIN;
+    } else {
+        pace->rate += WDB_PACE_RATE_STEP;
+    }
+    return pace->rate;
+}
