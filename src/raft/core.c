@@ -37,6 +37,9 @@
  *   G17 Told to, a sole voter leads the term that it has (as in G6).
  *   G18 A peer that rejects what it has acknowledged (late, or after it lost it)
  *       would be sent nothing any more.
+ *   G19 Asked for a pre-vote in a term that is over, it says no without saying
+ *       its own term. Two halves, one with the later term, the other with the
+ *       longer log, would refuse each other for ever.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -159,6 +162,10 @@ static void send_message(struct wdb_core *core, const struct raft_message *m,
     case RAFT_REQUEST_VOTE_RESULT:
         out.kind = WDB_MESSAGE_VOTE_RESULT;
         out.term = m->request_vote_result.term;
+        if (m->request_vote_result.pre_vote &&
+            !m->request_vote_result.vote_granted) {
+            out.term = core->raft.current_term; /* G19 */
+        }
         out.vote_result.request_term = request_term;
         out.vote_result.granted = m->request_vote_result.vote_granted;
         out.vote_result.pre_vote = m->request_vote_result.pre_vote;

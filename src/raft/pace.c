@@ -23,9 +23,14 @@ void wdb_pace_committed(struct wdb_pace *pace, uint64_t index, uint64_t at_ns,
     if (pace->sample_index == 0 || index < pace->sample_index) {
         return;
     }
+    /* It rises fast and falls slowly: near what the slowest tenth takes. */
     const uint64_t took = at_ns - pace->sample_ns;
-    uint64_t *mean = transfers ? &pace->now_ns : &pace->usual_ns;
-    *mean = *mean == 0 ? took : *mean - *mean / 8 + took / 8;
+    uint64_t *slow = transfers ? &pace->now_ns : &pace->usual_ns;
+    if (took > *slow) {
+        *slow += (took - *slow) / 4;
+    } else {
+        *slow -= (*slow - took) / 32;
+    }
     pace->sample_index = 0;
 }
 

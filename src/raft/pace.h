@@ -15,9 +15,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define WDB_PACE_RATE_FIRST ((uint64_t)32 << 20) /* bytes a second */
-#define WDB_PACE_RATE_MIN   ((uint64_t)4 << 20)
-#define WDB_PACE_RATE_STEP  ((uint64_t)4 << 20)
+#define WDB_PACE_RATE_FIRST ((uint64_t)8 << 20) /* bytes a second */
+#define WDB_PACE_RATE_MIN   ((uint64_t)2 << 20)
+#define WDB_PACE_RATE_STEP  ((uint64_t)1 << 20)
 
 struct wdb_pace {
     uint64_t sample_index, sample_ns; /* the entry that is being timed */

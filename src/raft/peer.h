@@ -77,7 +77,7 @@ struct wdb_message {
             uint64_t round;
         } round; /* and of its result */
         struct {
-            uint64_t snapshot; /* number, of this leader's process */
+            uint64_t snapshot;          /* number, of this leader's process */
             uint64_t index, index_term; /* last entry in it, its term */
             uint64_t size;              /* bytes in all */
         } offer;

@@ -51,7 +51,7 @@ struct wdb_raft_peer {
     /* Entries that the core wants sent: [next, until]. */
     uint64_t next, until;
     uint64_t sent_ns; /* when the last of them were */
-    bool fetching; /* a job reads cold entries */
+    bool fetching;    /* a job reads cold entries */
     uint64_t round_answered;
     struct wdb_transfer_source *source; /* a snapshot for it */
     void *source_end;                   /* its owner: catch_up.c */

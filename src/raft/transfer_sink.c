@@ -29,6 +29,8 @@
 #define TELL_NS ((uint64_t)10 * (uint64_t)WDB_NS_PER_S)
 /* Space that is left to the log while a snapshot comes. */
 #define SPACE_MARGIN ((uint64_t)16 << 20)
+/* Bytes between two syncs of a file that is being fetched. */
+#define SYNC_SIZE ((uint64_t)8 << 20)
 
 enum slot_state {
     SLOT_FREE,
@@ -342,6 +344,12 @@ static void write_work(void *arg)
     int rc = open_file(sink, slot->file, &file);
     if (rc == 0) {
         rc = wdb_env_pwrite(file, slot->data, slot->size, slot->offset);
+        /* Now and then, so that the sync at the end has little left: a disk that
+         * writes much at once makes others wait for their small syncs. */
+        if (rc == 0 && (slot->offset + slot->size) / SYNC_SIZE !=
+                           slot->offset / SYNC_SIZE) {
+            rc = sink->env->ops->sync(file);
+        }
         sink->env->ops->close(file);
     }
     slot->rc = rc;

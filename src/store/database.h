@@ -53,9 +53,9 @@ struct wdb_databases {
     uint32_t id_next;
     _Atomic wdb_position position; /* of the record of this mapping */
     uint64_t record_size;
-    _Atomic uint64_t index; /* entry of that record */
-    pthread_mutex_t mutex;  /* for making keydirs */
-    pthread_mutex_t bury_mutex;  /* counting and freeing, a step at a time */
+    _Atomic uint64_t index;     /* entry of that record */
+    pthread_mutex_t mutex;      /* for making keydirs */
+    pthread_mutex_t bury_mutex; /* counting and freeing, a step at a time */
     pthread_mutex_t grave_mutex;
     struct wdb_mapping *grave; /* first to be counted */
     _Atomic uint32_t grave_count;
