@@ -53,7 +53,7 @@ static void draw_deposed(struct cluster *cluster)
     struct cluster_knobs *knobs = &cluster->knobs;
     knobs->faults[CLUSTER_ISOLATE_LEADER] = true;
     knobs->faults[CLUSTER_ONE_WAY] = cluster_chance(cluster, 50);
-    knobs->faults[CLUSTER_PAUSE] = cluster_chance(cluster, 50);
+    knobs->faults[CLUSTER_PAUSE] = cluster_chance(cluster, 70);
     knobs->faults[CLUSTER_DELAY] = cluster_chance(cluster, 50);
     knobs->faults[CLUSTER_TRANSFER] = cluster_chance(cluster, 30);
     knobs->faults[CLUSTER_MEMBERS] |= cluster_chance(cluster, 30);
@@ -350,8 +350,12 @@ static void machine_fault(struct cluster *cluster, enum cluster_fault fault)
         break;
     case CLUSTER_PAUSE:
         cluster_node_pause(node, true);
+        /* Long ones, or just long enough for another leader. */
         cluster_node_after(node, CLUSTER_WORK_RESUME,
-                           some_ms(cluster, 20, 1500));
+                           cluster_chance(cluster, 50)
+                               ? some_ms(cluster, cluster->knobs.election_ms,
+                                         2 * cluster->knobs.election_ms + 50)
+                               : some_ms(cluster, 20, 1500));
         break;
     case CLUSTER_CLOCK: {
         const int64_t ms = (int64_t)cluster_below(
