@@ -189,7 +189,9 @@ static int lock_raft_dir(struct wdb_server_cluster *c, char **message_out)
     const int code =
         c->options.env->ops->lock(c->options.env, path, &c->raft_lock, &holder);
     if (code == WALKERDB_ELOCKED) {
-        return say(message_out, code, "-raftdir %s is in use by process %lld",
+        return say(message_out, code,
+                   "-raftdir %s is in use by process %lld; every node has its "
+                   "own",
                    c->raft_dir, (long long)holder);
     }
     return code == 0 ? 0
@@ -377,7 +379,7 @@ int wdb_server_cluster_force(const struct wdb_server_cluster_options *options,
             "lost for good.\n\n"
             "  - Writes that were acknowledged but had not reached this node "
             "are lost. Run it on\n    the surviving node that has most "
-            "(RAFT STATUS index_last, or walkerdb-check).\n"
+            "(index-last of RAFT STATUS, or walkerdb-check).\n"
             "  - Writes that were never acknowledged may appear.\n"
             "  - The other nodes may not come back; stop them first, and let "
             "new ones join with\n    empty directories and new names.\n\n"
