@@ -381,8 +381,16 @@ static void install_done(struct wdb_raft *raft)
 
 /* --- both ------------------------------------------------------------------------------- */
 
-/* Our leader offers what we have: its answer was lost. All up to there is
- * committed here, so this is true. */
+/* Is everything of it in our log, and durable? */
+static bool has_all(struct wdb_raft *raft, const struct wdb_message *offer)
+{
+    return offer->offer.index <= raft->committed ||
+           (offer->offer.index <= wdb_log_durable(raft->log) &&
+            wdb_raft_term_at(raft, offer->offer.index) ==
+                offer->offer.index_term);
+}
+
+/* Our leader offers what we have: the answer was lost. */
 static void answer_again(struct wdb_raft *raft, wdb_node_id leader,
                          const struct wdb_message *offer)
 {
@@ -412,8 +420,7 @@ void wdb_raft_transfer_receive(struct wdb_raft *raft, wdb_node_id from,
                (message->term != wdb_core_term(raft->core) ||
                 wdb_core_leader(raft->core) != from)) {
         return;
-    } else if (message->kind == WDB_MESSAGE_OFFER &&
-               message->offer.index <= raft->committed) {
+    } else if (message->kind == WDB_MESSAGE_OFFER && has_all(raft, message)) {
         answer_again(raft, from, message);
     } else {
         struct end *end = raft->sink_end;

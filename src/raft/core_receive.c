@@ -149,6 +149,17 @@ static int receive_known(struct wdb_core *core, struct raft_message *m,
     return receive_split(core, m, &empty, 0);
 }
 
+/* Of the entry in front of the first that it has, the core knows the term only if
+ * that is where its snapshot ends. */
+static bool starts_before(const struct raft_trail *trail,
+                          const struct wdb_message *message)
+{
+    const uint64_t previous = message->append.previous_index;
+    return previous < trail->offset ||
+           (previous != 0 && previous == trail->offset &&
+            previous < trail->snapshot.index);
+}
+
 static int receive_append(struct wdb_core *core, struct raft_message *m,
                           const struct wdb_message *message,
                           const char **why_out)
@@ -170,7 +181,7 @@ static int receive_append(struct wdb_core *core, struct raft_message *m,
     }
     m->type = RAFT_APPEND_ENTRIES;
     m->append_entries = (struct raft_append_entries){.term = message->term};
-    return message->append.previous_index < core->raft.trail.offset
+    return starts_before(&core->raft.trail, message)
                ? receive_known(core, m, message)
                : receive_split(core, m, message, 0);
 }
