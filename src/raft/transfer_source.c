@@ -523,7 +523,9 @@ void wdb_transfer_source_set_rate(struct wdb_transfer_source *source,
                                   uint64_t rate)
 {
     source->options.rate = rate;
-    source->ready_ns = 0;
+    if (rate == 0) {
+        source->ready_ns = 0; /* else the next piece comes when it was due */
+    }
 }
 
 void wdb_transfer_source_progress(const struct wdb_transfer_source *source,
