@@ -15,8 +15,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define WDB_PACE_RATE_FIRST ((uint64_t)8 << 20) /* bytes a second */
-#define WDB_PACE_RATE_MIN   ((uint64_t)2 << 20)
+#define WDB_PACE_RATE_FIRST ((uint64_t)16 << 20) /* bytes a second */
+#define WDB_PACE_RATE_MIN   ((uint64_t)8 << 20)
 #define WDB_PACE_RATE_STEP  ((uint64_t)1 << 20)
 
 struct wdb_pace {
