@@ -66,7 +66,7 @@ static void draw_deposed(struct cluster *cluster)
     knobs->election_ms = 100;
     knobs->key_count = 1 + (uint32_t)cluster_below(cluster, 2);
     knobs->reader_count = 1 + (uint32_t)cluster_below(cluster, 3);
-    knobs->client_timeout_ns = some_ms(cluster, 60, 300);
+    knobs->client_timeout_ns = some_ms(cluster, 40, 120);
     knobs->nemesis_ns = some_ms(cluster, 20, 120);
     knobs->think_ns = some_ms(cluster, 1, 15);
     knobs->op_max = 400;
@@ -144,6 +144,7 @@ struct cure {
     enum cluster_fault fault;
     uint32_t node;
     bool blocked[CLUSTER_NODES_MAX][CLUSTER_NODES_MAX];
+    bool slow[CLUSTER_NODES_MAX]; /* towards node */
 };
 
 static void cure_disk(struct cluster_node *node)
@@ -167,6 +168,9 @@ static void on_cure(void *context, void *arg, bool happens)
     } else if (happens) {
         cluster_say(cluster, NULL, "a partition ends");
         for (uint32_t i = 0; i < cluster->knobs.machine_count; i++) {
+            if (cure->slow[i]) {
+                cluster->net.endpoints[i].slow_ns[cure->node] = 0;
+            }
             for (uint32_t j = 0; j < cluster->knobs.machine_count; j++) {
                 if (cure->blocked[i][j]) {
                     cluster_net_block(&cluster->net, i, j, false);
@@ -199,10 +203,32 @@ static void block(struct cure *cure, uint32_t from, uint32_t to)
     }
 }
 
+/* Nothing that it says arrives any more, and what it hears is old news. */
+static void deafen(struct cluster *cluster, struct cluster_node *leader)
+{
+    const uint64_t ns = some_ms(cluster, 50, 400);
+    struct cure *cure =
+        cure_later(cluster, CLUSTER_ISOLATE_LEADER, leader->number,
+                   ns + some_ms(cluster, 50, 300));
+    cluster_say(cluster, leader, "does not get through, and hears late");
+    for (uint32_t i = 0; i < cluster->knobs.machine_count; i++) {
+        cluster->net.endpoints[i].slow_ns[leader->number] = ns;
+        cure->slow[i] = true;
+        if (cluster_chance(cluster, 80)) {
+            block(cure, leader->number, i);
+        }
+    }
+}
+
 static void partition(struct cluster *cluster, enum cluster_fault fault)
 {
     const uint32_t count = cluster->knobs.machine_count;
-    const struct cluster_node *leader = cluster_leader(cluster);
+    struct cluster_node *leader = cluster_leader(cluster);
+    if (fault == CLUSTER_ISOLATE_LEADER && leader != NULL &&
+        cluster_chance(cluster, 50)) {
+        deafen(cluster, leader);
+        return;
+    }
     const uint32_t one = fault == CLUSTER_ISOLATE_LEADER && leader != NULL
                              ? leader->number
                              : (uint32_t)cluster_below(cluster, count);

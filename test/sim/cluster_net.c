@@ -372,7 +372,7 @@ static bool send_message(void *context, wdb_node_id peer,
         flight_free(flight);
         return true;
     }
-    uint64_t time = *net->now_ns + delay(net, flight->size);
+    uint64_t time = *net->now_ns + delay(net, flight->size) + end->slow_ns[to];
     time = time > link->last_ns ? time : link->last_ns + 1;
     link->last_ns = time;
     link->size += flight->size;
@@ -658,6 +658,7 @@ void cluster_net_heal(struct cluster_net *net)
 {
     for (uint32_t from = 0; from < net->count; from++) {
         for (uint32_t to = 0; to < net->count; to++) {
+            net->endpoints[from].slow_ns[to] = 0;
             if (net->endpoints[from].is_blocked[to]) {
                 cluster_net_block(net, from, to, false);
             }

@@ -82,7 +82,8 @@ struct cluster_endpoint {
     bool wanted[CLUSTER_NODES_MAX]; /* to be dialed */
     struct wdb_peers peers;
     struct cluster_link links[CLUSTER_NODES_MAX][WDB_CHANNEL_COUNT];
-    bool is_blocked[CLUSTER_NODES_MAX]; /* towards */
+    bool is_blocked[CLUSTER_NODES_MAX];  /* towards */
+    uint64_t slow_ns[CLUSTER_NODES_MAX]; /* towards: so much later */
 };
 
 struct cluster_net {
