@@ -191,7 +191,9 @@ TEST(debug_populate)
                 "-ERR value is not an integer or out of range");
     CHECK_REPLY(client, "DEBUG POPULATE -1",
                 "-ERR value is out of range, must be positive");
+    cmd_client_free(client);
     cmd_world_reopen(world);
+    client = cmd_client_new(world);
     end();
 }
 
