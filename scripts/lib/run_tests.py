@@ -19,7 +19,7 @@ ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 LOGS = os.path.join(ROOT, "build", "test-logs")
 COUNTS = re.compile(r"^(?:\w+: ?)?(\d+) passed, (\d+) failed(?:, (\d+) skipped)?$", re.M)
 TAIL_LINES = 60
-FUZZ_SECONDS = 8
+FUZZ_SECONDS = 5
 SUITE_FILES = ["unit/" + name for name in (
     "type/string", "type/incr", "keyspace", "expire", "multi", "bitops",
     "bitfield", "scan", "protocol")]
