@@ -26,7 +26,8 @@
  * as it took, and no longer than this: meanwhile those who got their replies
  * append again and share it. Half as many syncs cost half as much processor,
  * which the crowd's own work has then (PostgreSQL's commit_delay with
- * commit_siblings is the same idea). Few writers wait for nobody.
+ * commit_siblings is the same idea). Few writers wait for nobody; nor does a
+ * member of a cluster: there the way to the majority makes the crowd.
  */
 #define CROWD_BATCHES_MIN 8
 #define HOLD_NS_MAX       (3 * NS_PER_MS / 10)
@@ -258,7 +259,8 @@ static bool run_due_sync(struct wdb_log *log)
     }
     const uint64_t end_ns = now_ns(log);
     const uint64_t took = end_ns - begin_ns;
-    const bool crowd = batches - log->batches_synced >= CROWD_BATCHES_MIN;
+    const bool crowd = !log->options.manual_commit &&
+                       batches - log->batches_synced >= CROWD_BATCHES_MIN;
     log->batches_synced = batches;
     atomic_store(&log->hold_until_ns,
                  crowd ? end_ns + (took < HOLD_NS_MAX ? took : HOLD_NS_MAX)
