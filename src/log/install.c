@@ -487,6 +487,9 @@ static void take_over(struct wdb_log_install *install, struct change *change)
     atomic_fetch_add(&log->generation, 1);
     pthread_mutex_unlock(&log->sequencer);
     atomic_store(&log->unsealed_count, 0);
+    /* Inside the epoch none of them loses its last reference while it is still
+     * in the order, where others find it. */
+    const int slot = wdb_epoch_enter(log->epoch);
     for (size_t i = 0; i < log->order_count; i++) {
         /* Somebody may wait until it is sealed. */
         atomic_store(&log->order[i]->sealed,
@@ -496,6 +499,7 @@ static void take_over(struct wdb_log_install *install, struct change *change)
     install->segments[install->count] = change->open;
     wdb_slots_splice(log, 0, log->order_count, install->segments,
                      install->count + 1);
+    wdb_epoch_exit(log->epoch, slot);
 }
 
 int wdb_log_install_finish(struct wdb_log_install *install,

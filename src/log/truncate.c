@@ -184,6 +184,9 @@ static void take_over(struct wdb_log *log, const struct plan *plan)
     atomic_fetch_add(&log->generation, 1);
     pthread_mutex_unlock(&log->sequencer);
     atomic_store(&log->unsealed_count, 0);
+    /* Inside the epoch none of them loses its last reference while it is still
+     * in the order, where others find it. */
+    const int slot = wdb_epoch_enter(log->epoch);
     for (size_t i = first_gone; i < log->order_count; i++) {
         if (log->order[i] != plan->replacement) {
             wdb_log_segment_retire(log, log->order[i]);
@@ -191,6 +194,7 @@ static void take_over(struct wdb_log *log, const struct plan *plan)
     }
     wdb_slots_splice(log, first_gone, log->order_count - first_gone,
                      &plan->replacement, 1);
+    wdb_epoch_exit(log->epoch, slot);
 }
 
 /* Under syncing and catalog; everything is synced. */
