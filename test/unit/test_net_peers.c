@@ -453,7 +453,7 @@ TEST(stranger_is_answered)
     CHECK_EQ(send_rounds(&b, &a, 1, 1), 1);
     WAIT(&a, a.rounds == 1);
     set_members(&a, NULL, NULL); /* hangs up */
-    WAIT(&b, b.breaks >= 1); /* on a slow machine maybe again */
+    WAIT(&b, b.breaks >= 1);     /* on a slow machine maybe again */
     close_node(&a);
     close_node(&b);
 }
