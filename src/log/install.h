@@ -36,8 +36,9 @@ struct wdb_log_install {
 
 /*
  * Take the files of `dir` in. Nothing of the log changes, which may go on until
- * finish. On failure everything that was taken is deleted. EINVALID; ECORRUPT (the manifest, a size or a header is wrong, it
- * does not end at index), EVERSION, ENOSPACE, EIO, ENOMEM, EBUSY.
+ * finish. On failure everything that was taken is deleted. EINVALID; ECORRUPT
+ * (the manifest, a size or a header is wrong, it does not end at index),
+ * EVERSION, ENOSPACE, EIO, ENOMEM, EBUSY.
  */
 WDB_MUST_CHECK int wdb_log_install_begin(struct wdb_log *log, const char *dir,
                                          uint64_t index, uint64_t term,

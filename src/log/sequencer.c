@@ -8,15 +8,11 @@
  */
 #include <string.h>
 
+#include "base/least.h"
 #include "log/log_internal.h"
 
 /* Of the reserve, what deletes leave to the deletion of whole databases. */
 #define RESERVE_LAST_MAX ((uint64_t)64 << 10)
-
-static uint64_t smaller(uint64_t a, uint64_t b)
-{
-    return a < b ? a : b;
-}
 
 /* End of what batches may use of the open segment: without a successor its
  * last part is kept for deletes. */
@@ -28,9 +24,9 @@ static uint64_t limit_of(const struct wdb_log *log,
         return size;
     }
     if (reserve == WDB_RESERVE_DELETES) {
-        return size - smaller(RESERVE_LAST_MAX, size / 64);
+        return size - wdb_least(RESERVE_LAST_MAX, size / 64);
     }
-    return size - smaller(log->options.reserve_size, size / 8);
+    return size - wdb_least(log->options.reserve_size, size / 8);
 }
 
 void wdb_sequencer_close_entry(struct wdb_log *log)

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/least.h"
 #include "raft/raft_internal.h"
 
 #define OFFER_AGAIN_NS          ((uint64_t)500 * (uint64_t)WDB_NS_PER_MS)
@@ -434,11 +435,6 @@ void wdb_raft_transfer_receive(struct wdb_raft *raft, wdb_node_id from,
     wdb_raft_want_turn(raft);
 }
 
-static uint64_t smaller(uint64_t a, uint64_t b)
-{
-    return a < b ? a : b;
-}
-
 uint64_t wdb_raft_catch_up_turn(struct wdb_raft *raft)
 {
     uint64_t wanted = UINT64_MAX, pinned = 0;
@@ -448,14 +444,14 @@ uint64_t wdb_raft_catch_up_turn(struct wdb_raft *raft)
         if (peer->source == NULL) {
             continue;
         }
-        wanted = smaller(wanted, source_turn(raft, peer));
+        wanted = wdb_least(wanted, source_turn(raft, peer));
         if (peer->source != NULL) {
             sources++;
             const uint64_t at =
                 wdb_transfer_source_state(peer->source) == WDB_SOURCE_MAKING
                     ? raft->base.index + 1
                     : wdb_transfer_source_index(peer->source);
-            pinned = pinned == 0 ? at : smaller(pinned, at);
+            pinned = pinned == 0 ? at : wdb_least(pinned, at);
         }
     }
     raft->pinned = pinned;
@@ -464,5 +460,5 @@ uint64_t wdb_raft_catch_up_turn(struct wdb_raft *raft)
         install_done(raft);
     }
     return raft->failed ? UINT64_MAX
-                        : smaller(wanted, wdb_transfer_sink_run(raft->sink));
+                        : wdb_least(wanted, wdb_transfer_sink_run(raft->sink));
 }

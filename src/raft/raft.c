@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/least.h"
 #include "raft/raft_internal.h"
 
 void wdb_raft_options_init(struct wdb_raft_options *options)
@@ -237,11 +238,6 @@ void *wdb_raft_owner(const struct wdb_raft *raft)
 
 /* --- the turn ------------------------------------------------------------------ */
 
-static uint64_t smaller(uint64_t a, uint64_t b)
-{
-    return a < b ? a : b;
-}
-
 /* How much of the log the core may count on. */
 static uint64_t durable_index(struct wdb_raft *raft)
 {
@@ -299,9 +295,9 @@ uint64_t wdb_raft_run(struct wdb_raft *raft)
     if (more) {
         return now_ns;
     }
-    wanted = smaller(wanted, wdb_raft_change_deadline(raft));
-    return smaller(wanted, (wdb_core_deadline_ms(raft->core) - 1) *
-                               (uint64_t)WDB_NS_PER_MS);
+    wanted = wdb_least(wanted, wdb_raft_change_deadline(raft));
+    return wdb_least(wanted, (wdb_core_deadline_ms(raft->core) - 1) *
+                                 (uint64_t)WDB_NS_PER_MS);
 }
 
 /* --- what wakes it ----------------------------------------------------------------- */

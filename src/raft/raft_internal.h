@@ -51,7 +51,6 @@ struct wdb_raft_peer {
     /* Entries that the core wants sent: [next, until]. */
     uint64_t next, until;
     uint64_t sent_ns; /* when the last of them were */
-    bool fetching;    /* a job reads cold entries */
     uint64_t round_answered;
     struct wdb_transfer_source *source; /* a snapshot for it */
     void *source_end;                   /* its owner: catch_up.c */
@@ -89,7 +88,6 @@ struct wdb_raft {
     uint64_t executed_from; /* entries from here on were executed when they were
                                appended; UINT64_MAX: none */
     uint64_t terms_led, elections, leader_changes, truncations;
-    uint64_t role_since_ns;
     wdb_node_id leader_shown;
     uint64_t leader_term_shown;
 

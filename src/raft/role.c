@@ -106,7 +106,6 @@ void wdb_raft_role_changed(void *context, enum wdb_core_role from,
 {
     struct wdb_raft *raft = context;
     raft->publish = true;
-    raft->role_since_ns = wdb_raft_now_ns(raft);
     if (from == WDB_CORE_LEADER) {
         lose_office(raft);
     } else if (to == WDB_CORE_LEADER) {

@@ -11,12 +11,8 @@
 
 #include "base/assert.h"
 #include "base/bytes.h"
+#include "base/least.h"
 #include "walkerdb.h"
-
-static uint64_t smaller(uint64_t a, uint64_t b)
-{
-    return a < b ? a : b;
-}
 
 /* The old string as one piece of our own memory, with room for `size`. */
 static int take_whole(struct wdb_string_edit *edit, uint64_t size)
@@ -103,14 +99,14 @@ static int fill_chunk(const struct wdb_string_edit *edit, uint64_t number,
             wdb_chunk_read(edit->io, edit->old.object_id, number, &chunk);
         if (rc == 0 && chunk.bytes.size > 0) {
             memcpy(out, chunk.bytes.data,
-                   smaller(chunk.bytes.size, edit->chunk_size));
+                   wdb_least(chunk.bytes.size, edit->chunk_size));
         }
         return rc;
     }
     const uint64_t begin = number * edit->chunk_size;
     if (begin < edit->old.size) {
         memcpy(out, edit->old.value.record.value.data + begin,
-               smaller(edit->old.size - begin, edit->chunk_size));
+               wdb_least(edit->old.size - begin, edit->chunk_size));
     }
     return 0;
 }
@@ -159,7 +155,7 @@ int wdb_string_edit_write(struct wdb_string_edit *edit, uint64_t offset,
     }
     while (bytes.size > 0) {
         const uint64_t at = offset % edit->chunk_size;
-        const uint64_t size = smaller(edit->chunk_size - at, bytes.size);
+        const uint64_t size = wdb_least(edit->chunk_size - at, bytes.size);
         uint8_t *chunk;
         const int rc = change_chunk(edit, offset / edit->chunk_size,
                                     size < edit->chunk_size, &chunk);
@@ -188,7 +184,7 @@ static int read_chunk(struct wdb_string_edit *edit, uint64_t offset,
         return 0;
     }
     return wdb_string_copy(edit->io, &edit->old, offset,
-                           smaller(size, edit->old.size - offset), out);
+                           wdb_least(size, edit->old.size - offset), out);
 }
 
 int wdb_string_edit_read(struct wdb_string_edit *edit, uint64_t offset,
@@ -198,14 +194,14 @@ int wdb_string_edit_read(struct wdb_string_edit *edit, uint64_t offset,
     if (offset >= edit->size) {
         return 0;
     }
-    size = smaller(size, edit->size - offset);
+    size = wdb_least(size, edit->size - offset);
     if (edit->chunk_size == 0) {
         memcpy(out, edit->whole + offset, size);
         return 0;
     }
     while (size > 0) {
         const uint64_t part =
-            smaller(size, edit->chunk_size - offset % edit->chunk_size);
+            wdb_least(size, edit->chunk_size - offset % edit->chunk_size);
         const int rc = read_chunk(edit, offset, part, out);
         if (rc != 0) {
             return rc;
@@ -254,8 +250,8 @@ static int emit_changed(const struct wdb_string_edit *edit,
     const struct wdb_string_chunk *chunk = &edit->chunks[i];
     const uint64_t begin = chunk->number * edit->chunk_size;
     return emit_chunk(edit->io, id, chunk->number,
-                      wdb_slice(chunk->data,
-                                smaller(edit->chunk_size, edit->size - begin)));
+                      wdb_slice(chunk->data, wdb_least(edit->chunk_size,
+                                                       edit->size - begin)));
 }
 
 /* The old string was in one piece: all of it becomes chunks. */
@@ -272,7 +268,7 @@ static int emit_all(const struct wdb_string_edit *edit, struct wdb_object_id id)
             const uint64_t left = edit->old.size - begin;
             rc = emit_chunk(edit->io, id, n,
                             wdb_slice(old + begin,
-                                      smaller(edit->chunk_size, left)));
+                                      wdb_least(edit->chunk_size, left)));
         }
         if (rc != 0) {
             return rc;
@@ -340,7 +336,8 @@ int wdb_string_duplicate(const struct wdb_value_io *io,
         rc = wdb_chunk_read(io, string->object_id, n, &chunk);
         if (rc == 0 && chunk.bytes.size > 0) {
             /* It may be staged, and move when it is emitted. */
-            const uint64_t size = smaller(chunk.bytes.size, string->chunk_size);
+            const uint64_t size =
+                wdb_least(chunk.bytes.size, string->chunk_size);
             memcpy(copy, chunk.bytes.data, size);
             rc = emit_chunk(io, id, n, wdb_slice(copy, size));
         }
