@@ -300,22 +300,7 @@ uint64_t wdb_raft_run(struct wdb_raft *raft)
                                  (uint64_t)WDB_NS_PER_MS);
 }
 
-/* --- what wakes it ----------------------------------------------------------------- */
-
-void wdb_raft_on_durable(void *context, uint64_t index)
-{
-    (void)index; /* the watermark itself is what counts: it is never stale */
-    wdb_raft_want_turn(context);
-}
-
-void wdb_raft_on_appended(void *context, uint64_t index)
-{
-    struct wdb_raft *raft = context;
-    (void)index;
-    if (wdb_raft_gate_serves(&raft->gate)) {
-        wdb_raft_want_turn(raft);
-    }
-}
+/* --- what its owner tells ------------------------------------------------------- */
 
 void wdb_raft_connected(struct wdb_raft *raft, wdb_node_id id,
                         bool is_connected)

@@ -141,10 +141,6 @@ bool wdb_raft_is_removed(const struct wdb_raft *raft, wdb_node_id id);
 /* A peer that proved to know the secret says that we were removed: the entry
  * itself may never reach us. */
 void wdb_raft_told_removed(struct wdb_raft *raft, wdb_node_id by);
-/* A leader's log thread or worker moved a watermark: [any], wakes. For a caller
- * whose node exists before its log calls; the server wakes its loop itself. */
-void wdb_raft_on_durable(void *raft, uint64_t index);
-void wdb_raft_on_appended(void *raft, uint64_t index);
 
 /* --- executing and the gate: [any] --------------------------------------------- */
 

@@ -74,7 +74,6 @@ enum cluster_fault {
 #define CLUSTER_SIGHTS(X)                                                      \
     X(ELECTION, "leaders")                                                     \
     X(LOST_OFFICE, "offices-lost")                                             \
-    X(UNDONE, "entries-undone")                                                \
     X(TRUNCATION, "truncations")                                               \
     X(SNAPSHOT, "snapshots-installed")                                         \
     X(MERGED, "merges")                                                        \

@@ -96,6 +96,12 @@ static void check_indexes(struct cluster_node *node)
                          "committed is %" PRIu64 ", durable only %" PRIu64,
                          committed, durable);
     }
+    if (wdb_core_index_stored(raft->core) > durable) {
+        cluster_complain(node->cluster, node,
+                         "the core counts on entries up to %" PRIu64
+                         ", durable is only %" PRIu64,
+                         wdb_core_index_stored(raft->core), durable);
+    }
     if (raft->applied > raft->committed && raft->executed_from == UINT64_MAX) {
         cluster_complain(node->cluster, node,
                          "applied is %" PRIu64 ", committed only %" PRIu64,

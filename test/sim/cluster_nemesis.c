@@ -203,21 +203,86 @@ static void block(struct cure *cure, uint32_t from, uint32_t to)
     }
 }
 
-/* Nothing that it says arrives any more, and what it hears is old news. */
-static void deafen(struct cluster *cluster, struct cluster_node *leader)
+#define DEAFEN_STEPS 8
+
+struct deafness {
+    uint32_t leader, step;
+    uint64_t step_ns;
+};
+
+/* One step later than the last one; then nothing that it says arrives. */
+static void on_deafen(void *context, void *arg, bool happens)
 {
-    const uint64_t ns = some_ms(cluster, 50, 400);
+    struct cluster *cluster = context;
+    struct deafness *deaf = arg;
+    if (!happens || cluster->phase != CLUSTER_CHAOS) {
+        free(deaf);
+        return;
+    }
+    const bool silent = deaf->step == DEAFEN_STEPS;
     struct cure *cure =
-        cure_later(cluster, CLUSTER_ISOLATE_LEADER, leader->number,
-                   ns + some_ms(cluster, 50, 300));
-    cluster_say(cluster, leader, "does not get through, and hears late");
+        silent ? cure_later(cluster, CLUSTER_ISOLATE_LEADER, deaf->leader,
+                            some_ms(cluster, 50, 500))
+               : NULL;
+    deaf->step++;
     for (uint32_t i = 0; i < cluster->knobs.machine_count; i++) {
-        cluster->net.endpoints[i].slow_ns[leader->number] = ns;
-        cure->slow[i] = true;
-        if (cluster_chance(cluster, 80)) {
-            block(cure, leader->number, i);
+        if (silent && cluster_chance(cluster, 80)) {
+            block(cure, deaf->leader, i);
+        } else if (!silent) {
+            cluster->net.endpoints[i].slow_ns[deaf->leader] =
+                deaf->step * deaf->step_ns;
         }
     }
+    if (silent) {
+        cluster_say(cluster, &cluster->nodes[deaf->leader],
+                    "does not get through");
+        free(deaf);
+        return;
+    }
+    cluster_events_add(&cluster->events,
+                       cluster_now(cluster) + deaf->step_ns * 3 / 2, on_deafen,
+                       cluster, deaf);
+}
+
+/* What it hears is more and more old news, while it still hears something; then
+ * nothing that it says arrives any more, but answers are on their way. */
+static void deafen(struct cluster *cluster, struct cluster_node *leader)
+{
+    struct deafness *deaf = calloc(1, sizeof(*deaf));
+    wdb_assert(deaf != NULL);
+    *deaf = (struct deafness){
+        .leader = leader->number,
+        .step_ns = some_ms(cluster, 100, 400) / DEAFEN_STEPS,
+    };
+    struct cure *cure =
+        cure_later(cluster, CLUSTER_ISOLATE_LEADER, leader->number,
+                   deaf->step_ns * DEAFEN_STEPS * 5 / 2 +
+                       some_ms(cluster, 0, 200));
+    for (uint32_t i = 0; i < cluster->knobs.machine_count; i++) {
+        cure->slow[i] = true;
+    }
+    cluster_say(cluster, leader, "hears late, and later");
+    on_deafen(cluster, deaf, true);
+}
+
+/* Asleep just long enough for another leader; then it can talk with one other
+ * node, and believes that it leads until that one, or the time, tells it. */
+static void put_to_sleep(struct cluster *cluster, struct cluster_node *leader)
+{
+    const uint64_t election = cluster->knobs.election_ms;
+    const uint64_t ns = some_ms(cluster, election, 2 * election);
+    const uint32_t one =
+        (uint32_t)cluster_below(cluster, cluster->knobs.machine_count);
+    struct cure *cure =
+        cure_later(cluster, CLUSTER_ISOLATE_LEADER, leader->number,
+                   ns + some_ms(cluster, 5, election));
+    for (uint32_t i = 0; i < cluster->knobs.machine_count; i++) {
+        if (i != one) {
+            block(cure, i, leader->number);
+        }
+    }
+    cluster_node_pause(leader, true);
+    cluster_node_after(leader, CLUSTER_WORK_RESUME, ns);
 }
 
 static void partition(struct cluster *cluster, enum cluster_fault fault)
@@ -225,8 +290,12 @@ static void partition(struct cluster *cluster, enum cluster_fault fault)
     const uint32_t count = cluster->knobs.machine_count;
     struct cluster_node *leader = cluster_leader(cluster);
     if (fault == CLUSTER_ISOLATE_LEADER && leader != NULL &&
-        cluster_chance(cluster, 50)) {
-        deafen(cluster, leader);
+        cluster_chance(cluster, 60)) {
+        if (cluster_chance(cluster, 50)) {
+            deafen(cluster, leader);
+        } else {
+            put_to_sleep(cluster, leader);
+        }
         return;
     }
     const uint32_t one = fault == CLUSTER_ISOLATE_LEADER && leader != NULL

@@ -61,16 +61,18 @@ static void sync_soon(struct cluster_node *node)
 static void on_durable(void *context, uint64_t index)
 {
     struct cluster_node *node = context;
+    (void)index;
     if (node->raft != NULL) {
-        wdb_raft_on_durable(node->raft, index);
+        soon(node, CLUSTER_WORK_RUN);
     }
 }
 
 static void on_appended(void *context, uint64_t index)
 {
     struct cluster_node *node = context;
+    (void)index;
     if (node->raft != NULL) {
-        wdb_raft_on_appended(node->raft, index);
+        soon(node, CLUSTER_WORK_RUN);
     }
     sync_soon(node);
 }

@@ -251,7 +251,6 @@ static const struct {
     {"SNAPSHOT_UNSYNCED", "the installation syncs each file again"},
     {"ROUND_ANY_TERM", "answers to heartbeats tell of the term just before"},
     {"ROUND_OLD", "seldom: an old answer, and another leader by then"},
-    {"PERSISTED_STALE", "seldom: a truncation, then a power cut before a sync"},
 };
 
 static const char *why_unnoticed(const char *name)
