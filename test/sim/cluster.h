@@ -264,7 +264,8 @@ struct cluster_knobs {
     uint32_t election_ms;
     uint64_t retained_size;
     uint64_t uncommitted_max;
-    uint32_t key_count; /* of each kind */
+    uint32_t key_count;        /* of each kind */
+    uint32_t register_percent; /* of operations that are on plain registers */
     uint32_t value_max;
     uint32_t value_long; /* percent that are not short */
     uint64_t client_timeout_ns;

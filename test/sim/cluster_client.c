@@ -301,8 +301,12 @@ static void draw_plan(struct cluster_client *client, struct wdb_buffer *out)
     }
     if (client->number < cluster->knobs.reader_count) {
         struct words w;
-        draw_key(client, &w, "rrrcw"[below(client, 5)]);
+        draw_key(client, &w, "rrrrrcw"[below(client, 7)]);
         plan_get(client, out, w.key);
+        return;
+    }
+    if (cluster_chance(cluster, cluster->knobs.register_percent)) {
+        plan_register(client, out);
         return;
     }
     switch (below(client, 12)) {

@@ -69,8 +69,9 @@ static void draw_deposed(struct cluster *cluster)
     knobs->client_timeout_ns = some_ms(cluster, 40, 120);
     knobs->nemesis_ns = some_ms(cluster, 20, 120);
     knobs->think_ns = some_ms(cluster, 1, 15);
-    knobs->op_max = 400;
-    knobs->chaos_ns = some_ms(cluster, 500, 1500);
+    knobs->op_max = 600;
+    knobs->register_percent = 70;
+    knobs->chaos_ns = some_ms(cluster, 500, 2500);
 }
 
 /* So much data that segments follow each other: merges, snapshots. */
@@ -98,7 +99,7 @@ void cluster_nemesis_draw(struct cluster *cluster)
         knobs->faults[i] =
             cluster_chance(cluster, percent) && !cluster->options.no_faults;
     }
-    if (cluster_chance(cluster, 20) && !cluster->options.no_faults) {
+    if (cluster_chance(cluster, 30) && !cluster->options.no_faults) {
         draw_deposed(cluster);
     } else if (cluster_chance(cluster, 15) && !cluster->options.no_faults) {
         draw_data(cluster);

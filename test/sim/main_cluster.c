@@ -250,7 +250,6 @@ static const struct {
     {"APPEND_OLD_TERM", "the core rejects it, and the result is dropped (G1)"},
     {"SNAPSHOT_UNSYNCED", "the installation syncs each file again"},
     {"ROUND_ANY_TERM", "answers to heartbeats tell of the term just before"},
-    {"ROUND_OLD", "seldom: an old answer, and another leader by then"},
 };
 
 static const char *why_unnoticed(const char *name)
