@@ -40,6 +40,9 @@
  *   G19 Asked for a pre-vote in a term that is over, it says no without saying
  *       its own term. Two halves, one with the later term, the other with the
  *       longer log, would refuse each other for ever.
+ *   G20 A CHANGE that is the first to tell that the one before it is committed is
+ *       recorded before the core learns that, which then goes back two if it is
+ *       replaced: see is_proven.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -285,15 +288,20 @@ static int step(struct wdb_core *core, struct raft_event *event,
  */
 static int settle_configuration(struct wdb_core *core)
 {
+    const struct raft *raft = &core->raft;
+    const uint64_t index = raft->configuration_uncommitted_index;
+    const bool is_first = raft->configuration_committed_index == 0; /* G14 */
+    return index != 0 && (index <= raft->commit_index || is_first)
+               ? wdb_core_settle(core)
+               : 0;
+}
+
+int wdb_core_settle(struct wdb_core *core)
+{
     struct raft *raft = &core->raft;
     struct raft_event event = {.type = RAFT_CONFIGURATION};
     struct raft_buffer bytes;
     int rv = 0;
-    const uint64_t index = raft->configuration_uncommitted_index;
-    const bool is_first = raft->configuration_committed_index == 0; /* G14 */
-    if (index == 0 || (index > raft->commit_index && !is_first)) {
-        return 0;
-    }
     if (raft_configuration_encode(&raft->configuration, &bytes) != 0) {
         return wdb_core_fail(core, WALKERDB_ENOMEM);
     }
@@ -302,7 +310,7 @@ static int settle_configuration(struct wdb_core *core)
     if (rv != 0) {
         return wdb_core_fail(core, WALKERDB_ENOMEM);
     }
-    event.configuration.index = index;
+    event.configuration.index = raft->configuration_uncommitted_index;
     const int code = step(core, &event, raft->current_term, &rv);
     return code != 0 ? code : rv == 0 ? 0 : wdb_core_fail(core, code_of(rv));
 }

@@ -45,6 +45,8 @@ void wdb_core_send(struct wdb_core *core, wdb_node_id to,
 WDB_MUST_CHECK int wdb_core_must_step(struct wdb_core *core,
                                       struct raft_event *event,
                                       uint64_t request_term);
+/* The last configuration is committed, whatever the core knows of it. */
+WDB_MUST_CHECK int wdb_core_settle(struct wdb_core *core);
 bool wdb_core_is_only_voter(const struct wdb_core *core);
 
 #endif

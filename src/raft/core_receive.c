@@ -107,24 +107,64 @@ static bool has_other_first_entry(const struct wdb_core *core,
                : header.term != trail->records[trail->front].term;
 }
 
+/* Of an entry that the core has, or that its snapshot ends with; else 0. */
+static uint64_t term_of(const struct raft_trail *trail, uint64_t index)
+{
+    if (index == trail->snapshot.index) {
+        return trail->snapshot.term;
+    }
+    for (unsigned i = trail->front; index > trail->offset && i != trail->back;
+         i = (i + 1) % trail->size) {
+        if (index <= trail->records[i].index) {
+            return trail->records[i].term;
+        }
+    }
+    return 0;
+}
+
+/*
+ * G20: A leader appends a CHANGE when the one before it is committed. So if our
+ * log is the leader's up to the entry in front of a CHANGE (previous, of this
+ * term), the configuration that we have is committed.
+ */
+static bool is_proven(const struct wdb_core *core, uint64_t previous,
+                      uint64_t term)
+{
+    const uint64_t index = core->raft.configuration_uncommitted_index;
+    return index != 0 && index <= previous &&
+           term_of(&core->raft.trail, previous) == term;
+}
+
 /* G2: step entries from `first` on, split in front of each CHANGE. */
 static int receive_split(struct wdb_core *core, struct raft_message *m,
                          const struct wdb_message *message, uint32_t first)
 {
     size_t at = 0;
     uint32_t i = 0;
+    uint64_t term = message->append.previous_term; /* of the entry before */
     struct wdb_entry_header header;
     const uint8_t *payload;
     while (wdb_message_next_entry(message, &at, &header, &payload)) {
-        if (header.type == WDB_ENTRY_CHANGE && i > first &&
-            !WDB_CORE_MUTATED(core, WDB_MUTATION_CHANGE_NOT_FIRST)) {
-            const int code =
-                receive_entries(core, m, message, first, i - first);
+        const bool splits =
+            header.type == WDB_ENTRY_CHANGE && i > first &&
+            !WDB_CORE_MUTATED(core, WDB_MUTATION_CHANGE_NOT_FIRST);
+        const bool proves = header.type == WDB_ENTRY_CHANGE && i >= first &&
+                            is_proven(core, header.index - 1, term);
+        int code = 0;
+        if (splits || proves) { /* without entries: it follows the sender */
+            code = receive_entries(core, m, message, first, i - first);
             if (code != 0 || core->raft.current_term != message->term) {
                 return code;
             }
             first = i;
         }
+        if (proves && is_proven(core, header.index - 1, term)) {
+            code = wdb_core_settle(core);
+        }
+        if (code != 0) {
+            return code;
+        }
+        term = header.term;
         i++;
     }
     return receive_entries(core, m, message, first, i - first);

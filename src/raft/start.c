@@ -14,7 +14,8 @@ int wdb_raft_use_members(struct wdb_raft *raft,
                          const struct wdb_members *members, uint64_t index)
 {
     int code = 0;
-    if (raft->members_index <= raft->core_committed) {
+    /* A leader logs a change when the one before is committed. */
+    if (index > raft->members_index) {
         code = wdb_members_copy(&raft->members, &raft->members_committed);
         raft->members_committed_index = raft->members_index;
     }

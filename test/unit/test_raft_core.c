@@ -505,6 +505,54 @@ TEST(raft_core_two_changes_at_once)
     node_free(n);
 }
 
+/* G20: the message that brings the next configuration is the first to tell that
+ * the one before is committed; when the next is replaced, that one holds. */
+TEST(raft_core_change_tells_of_change)
+{
+    struct node *n = node_new(2, "vs");
+    const char *why;
+    struct entries e = entries_of(2, "1V", "vv");
+    struct wdb_message m = append_of(1, 1, 1, 1, &e);
+    CHECK_EQ(receive(n, 1, &m, &why), 0);
+    struct entries next = entries_of(3, "1V", "vvs");
+    m = append_of(1, 2, 1, 2, &next);
+    CHECK_EQ(receive(n, 1, &m, &why), 0);
+    CHECK_EQ(n->last, 3);
+    CHECK_EQ(wdb_core_persisted(n->core, n->now, 3), 0);
+    struct entries other = entries_of(3, "3c", "");
+    m = append_of(3, 2, 1, 1, &other);
+    CHECK_EQ(receive(n, 1, &m, &why), 0);
+    CHECK_EQ(n->last, 3);
+    CHECK(wdb_core_is_voter(n->core));
+    free(e.data);
+    free(next.data);
+    free(other.data);
+    node_free(n);
+}
+
+/* G20: a configuration that is replaced by the next is not settled by it. */
+TEST(raft_core_change_replaces_change)
+{
+    struct node *n = node_new(2, "vs");
+    const char *why;
+    struct entries e = entries_of(2, "1V", "vv");
+    struct wdb_message m = append_of(1, 1, 1, 1, &e);
+    CHECK_EQ(receive(n, 1, &m, &why), 0);
+    CHECK_EQ(wdb_core_persisted(n->core, n->now, 2), 0);
+    struct entries next = entries_of(2, "2V", "vss");
+    m = append_of(2, 1, 1, 1, &next);
+    CHECK_EQ(receive(n, 1, &m, &why), 0);
+    CHECK_EQ(wdb_core_persisted(n->core, n->now, 2), 0);
+    struct entries other = entries_of(2, "3c", "");
+    m = append_of(3, 1, 1, 1, &other);
+    CHECK_EQ(receive(n, 1, &m, &why), 0);
+    CHECK(!wdb_core_is_voter(n->core));
+    free(e.data);
+    free(next.data);
+    free(other.data);
+    node_free(n);
+}
+
 /* A peer that would have us undo what is committed stops us. */
 TEST(raft_core_contradiction)
 {
