@@ -15,9 +15,11 @@
 #include "base/least.h"
 #include "raft/raft_internal.h"
 
-#define OFFER_AGAIN_NS          ((uint64_t)500 * (uint64_t)WDB_NS_PER_MS)
-#define SILENCE_NS_MAX          ((uint64_t)60 * (uint64_t)WDB_NS_PER_S)
-#define PIN_LAG_MAX_OF_RETAINED 8
+#define OFFER_AGAIN_NS ((uint64_t)500 * (uint64_t)WDB_NS_PER_MS)
+#define SILENCE_NS_MAX ((uint64_t)60 * (uint64_t)WDB_NS_PER_S)
+/* The log behind a snapshot is kept until it is as long as the snapshot, or so
+ * many times what is retained anyway; and not if the disk is full. */
+#define PIN_MAX_OF_RETAINED 8
 
 /* --- what the two ends ask of us ------------------------------------------------ */
 
@@ -140,31 +142,29 @@ void wdb_raft_catch_up_lost(struct wdb_raft *raft)
 static int describe(struct wdb_raft *raft, uint64_t index,
                     struct wdb_buffer *out)
 {
-    struct wdb_entry_header entry;
+    struct wdb_entry_header entry = {.term = raft->base.term};
     struct wdb_raft_base base = {
-        .index = raft->base.index,
-        .term = raft->base.term,
-        .state_hash = raft->base.state_hash,
+        .index = index,
         .members_index = raft->members_committed_index,
         .members = raft->members_committed,
     };
     if (index < raft->base.index || raft->members_committed_index > index) {
         return WALKERDB_EABORTED; /* a newer one is made */
     }
-    for (uint64_t i = raft->base.index + 1; i <= index; i++) {
-        const int code = wdb_log_entry_header(raft->log, i, &entry);
-        if (code != 0) {
-            return code;
-        }
-        base.state_hash = wdb_raft_hash_entry(base.state_hash, &entry);
-        base.term = entry.term;
+    int code = wdb_raft_hash_at(raft, index, &base.state_hash);
+    if (code == 0 && index > raft->base.index) {
+        code = wdb_log_entry_header(raft->log, index, &entry);
     }
-    base.index = index;
+    if (code != 0) {
+        return code;
+    }
+    base.term = entry.term;
     return wdb_raft_base_encode(&base, out);
 }
 
 static bool set_base(struct wdb_raft *raft, struct wdb_raft_peer *peer)
 {
+    struct wdb_transfer_progress progress;
     struct wdb_buffer bytes;
     wdb_buffer_init(&bytes);
     int code = describe(raft, wdb_transfer_source_index(peer->source), &bytes);
@@ -173,6 +173,8 @@ static bool set_base(struct wdb_raft *raft, struct wdb_raft_peer *peer)
                                             wdb_slice(bytes.data, bytes.size));
     }
     wdb_buffer_release(&bytes);
+    wdb_transfer_source_progress(peer->source, &progress);
+    peer->snapshot_size = progress.total;
     return code == 0;
 }
 
@@ -187,6 +189,17 @@ static void offer(struct wdb_raft *raft, struct wdb_raft_peer *peer)
     wdb_transfer_source_offer(peer->source, &message);
     message.term = wdb_core_term(raft->core);
     (void)wdb_raft_send(raft, peer->id, WDB_CHANNEL_TRANSFER, &message);
+}
+
+/* May the log behind the peer's snapshot be kept any longer? */
+static bool may_pin(const struct wdb_raft *raft,
+                    const struct wdb_raft_peer *peer)
+{
+    const uint64_t usual = PIN_MAX_OF_RETAINED * raft->options.retained_size;
+    const uint64_t max =
+        peer->snapshot_size > usual ? peer->snapshot_size : usual;
+    return raft->bytes_committed - peer->pinned_bytes <= max &&
+           !wdb_log_is_full(raft->log);
 }
 
 /* A source's turn; returns when it wants the next. */
@@ -216,6 +229,8 @@ static uint64_t source_turn(struct wdb_raft *raft, struct wdb_raft_peer *peer)
     if (wdb_core_match(raft->core, peer->id) >=
         wdb_transfer_source_index(peer->source)) {
         raft->snapshots_sent++;
+        peer->pinned = true;
+        peer->pinned_bytes = raft->bytes_committed;
         wdb_raft_say(raft, WDB_LOG_NOTICE,
                      "node %016llx has installed its snapshot",
                      (unsigned long long)peer->id);
@@ -223,8 +238,7 @@ static uint64_t source_turn(struct wdb_raft *raft, struct wdb_raft_peer *peer)
         return UINT64_MAX;
     }
     if (now > wdb_transfer_source_heard_ns(peer->source) + SILENCE_NS_MAX ||
-        raft->bytes_committed - peer->pinned_bytes >
-            PIN_LAG_MAX_OF_RETAINED * raft->options.retained_size) {
+        !may_pin(raft, peer)) {
         wdb_raft_say(raft, WDB_LOG_WARNING,
                      "node %016llx does not fetch its snapshot, or too slowly: "
                      "the log behind it is not kept any longer",
@@ -317,6 +331,8 @@ static int follow(struct wdb_raft *raft, struct wdb_raft_base *base,
                   wdb_node_id leader)
 {
     memset(raft->hashes, 0, sizeof(raft->hashes));
+    memset(raft->hashes_far, 0, sizeof(raft->hashes_far));
+    raft->index_checked = base->index;
     raft->core_committed = raft->committed = raft->applied = base->index;
     raft->submitted = base->index;
     raft->state_hash = base->state_hash;
@@ -435,26 +451,38 @@ void wdb_raft_transfer_receive(struct wdb_raft *raft, wdb_node_id from,
     wdb_raft_want_turn(raft);
 }
 
+/* The entry behind which the log is kept for this peer; UINT64_MAX: none. */
+static uint64_t pin_of(struct wdb_raft *raft, struct wdb_raft_peer *peer)
+{
+    if (peer->source != NULL) {
+        return wdb_transfer_source_state(peer->source) == WDB_SOURCE_MAKING
+                   ? raft->base.index + 1
+                   : wdb_transfer_source_index(peer->source);
+    }
+    /* What came while it fetched and loaded its snapshot may be more than is
+     * retained: without it the next snapshot would be due at once. */
+    const uint64_t match = wdb_core_match(raft->core, peer->id);
+    peer->pinned = peer->pinned &&
+                   match + WDB_RAFT_PROMOTE_LAG < raft->committed &&
+                   may_pin(raft, peer);
+    return peer->pinned ? match : UINT64_MAX;
+}
+
 uint64_t wdb_raft_catch_up_turn(struct wdb_raft *raft)
 {
-    uint64_t wanted = UINT64_MAX, pinned = 0;
+    uint64_t wanted = UINT64_MAX, pinned = UINT64_MAX;
     uint32_t sources = 0;
     for (size_t i = 0; i < WDB_COUNT(raft->peers) && !raft->failed; i++) {
         struct wdb_raft_peer *peer = &raft->peers[i];
-        if (peer->source == NULL) {
-            continue;
-        }
-        wanted = wdb_least(wanted, source_turn(raft, peer));
         if (peer->source != NULL) {
-            sources++;
-            const uint64_t at =
-                wdb_transfer_source_state(peer->source) == WDB_SOURCE_MAKING
-                    ? raft->base.index + 1
-                    : wdb_transfer_source_index(peer->source);
-            pinned = pinned == 0 ? at : wdb_least(pinned, at);
+            wanted = wdb_least(wanted, source_turn(raft, peer));
+        }
+        if (peer->id != 0) {
+            sources += peer->source != NULL;
+            pinned = wdb_least(pinned, pin_of(raft, peer));
         }
     }
-    raft->pinned = pinned;
+    raft->pinned = pinned == UINT64_MAX ? 0 : pinned;
     raft->sources = sources;
     if (wdb_transfer_sink_state(raft->sink) == WDB_SINK_DONE) {
         install_done(raft);

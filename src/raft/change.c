@@ -429,7 +429,6 @@ static void job_turn(struct wdb_raft_job *job)
 /* A standby that has the log becomes a voter. */
 static void promote(struct wdb_raft *raft)
 {
-    const uint64_t last = wdb_log_index_last(raft->log);
     struct wdb_members members;
     if (!can_change(raft)) {
         return;
@@ -439,7 +438,8 @@ static void promote(struct wdb_raft *raft)
         const struct wdb_raft_peer *peer = wdb_raft_peer_of(raft, member->id);
         const uint64_t match = wdb_core_match(raft->core, member->id);
         if (member->role != WDB_MEMBER_STANDBY || peer == NULL || match == 0 ||
-            last - match > WDB_RAFT_PROMOTE_LAG || peer->source != NULL) {
+            match + WDB_RAFT_PROMOTE_LAG < raft->committed ||
+            peer->source != NULL) {
             continue;
         }
         wdb_members_init(&members);

@@ -35,6 +35,50 @@ uint64_t wdb_raft_hash_entry(uint64_t hash,
     return hash;
 }
 
+void wdb_raft_note_hash(struct wdb_raft *raft, uint64_t index)
+{
+    const struct wdb_raft_hash hash = {index, raft->state_hash};
+    raft->hashes[index % WDB_RAFT_HASHES] = hash;
+    if (index % WDB_RAFT_HASH_STEP == 0) {
+        raft->hashes_far[index / WDB_RAFT_HASH_STEP % WDB_RAFT_HASHES] = hash;
+    }
+}
+
+/* The nearest at or before this index that is known. */
+static struct wdb_raft_hash find_hash(const struct wdb_raft *raft,
+                                      uint64_t index)
+{
+    const uint64_t far = index - index % WDB_RAFT_HASH_STEP;
+    const struct wdb_raft_hash known[] = {
+        raft->hashes[index % WDB_RAFT_HASHES],
+        raft->hashes_far[far / WDB_RAFT_HASH_STEP % WDB_RAFT_HASHES],
+    };
+    if (known[0].index == index && index != 0) {
+        return known[0];
+    }
+    if (known[1].index == far && far > raft->base.index) {
+        return known[1];
+    }
+    return (struct wdb_raft_hash){raft->base.index, raft->base.state_hash};
+}
+
+int wdb_raft_hash_at(struct wdb_raft *raft, uint64_t index, uint64_t *hash_out)
+{
+    struct wdb_raft_hash hash = find_hash(raft, index);
+    while (hash.index < index) {
+        struct wdb_entry_header entry;
+        const int code =
+            wdb_log_entry_header(raft->log, hash.index + 1, &entry);
+        if (code != 0) {
+            return code;
+        }
+        hash.hash = wdb_raft_hash_entry(hash.hash, &entry);
+        hash.index++;
+    }
+    *hash_out = hash.hash;
+    return 0;
+}
+
 void wdb_raft_compare_hash(struct wdb_raft *raft, wdb_node_id from,
                            uint64_t index, uint64_t hash)
 {
@@ -96,9 +140,8 @@ static int commit_entry(struct wdb_raft *raft, uint64_t index,
                              walkerdb_strerror(code));
     }
     raft->state_hash = wdb_raft_hash_entry(raft->state_hash, entry);
-    raft->hashes[index % WDB_RAFT_HASHES] =
-        (struct wdb_raft_hash){index, raft->state_hash};
-    raft->bytes_committed += entry->payload_size;
+    wdb_raft_note_hash(raft, index);
+    raft->bytes_committed += wdb_raft_entry_size(entry);
     raft->committed = index;
     return 0;
 }
@@ -152,13 +195,16 @@ bool wdb_raft_commit_turn(struct wdb_raft *raft)
 
 void wdb_raft_checkpoint(struct wdb_raft *raft, uint64_t term)
 {
-    const uint64_t step =
-        raft->options.retained_size / (WDB_RAFT_CHECKPOINTS / 2);
+    const uint64_t parts = WDB_RAFT_CHECKPOINTS / 2;
     if (raft->checkpoint_count == WDB_RAFT_CHECKPOINTS ||
-        raft->bytes_committed - raft->bytes_checked < step) {
+        (raft->bytes_committed - raft->bytes_checked <
+             raft->options.retained_size / parts &&
+         raft->committed - raft->index_checked <
+             WDB_RAFT_RETAINED_MAX / parts)) {
         return;
     }
     raft->bytes_checked = raft->bytes_committed;
+    raft->index_checked = raft->committed;
     raft->checkpoints[raft->checkpoint_count++] = (struct wdb_raft_checkpoint){
         .index = raft->committed,
         .term = term,
@@ -227,7 +273,8 @@ void wdb_raft_base_turn(struct wdb_raft *raft)
         return;
     }
     const struct wdb_raft_checkpoint first = raft->checkpoints[0];
-    if (raft->bytes_committed - first.bytes < raft->options.retained_size ||
+    if ((raft->bytes_committed - first.bytes < raft->options.retained_size &&
+         raft->committed - first.index < WDB_RAFT_RETAINED_MAX) ||
         (raft->pinned != 0 && first.index > raft->pinned) ||
         raft->members_committed_index > first.index ||
         first.index <= raft->base.index || raft->identity->cluster_id == 0) {

@@ -32,16 +32,20 @@
 #include "raft/transfer_source.h"
 #include "walkerdb.h"
 
-/* Recent state hashes, by index. */
-#define WDB_RAFT_HASHES 4096
+/* Recent state hashes, by index; and as many more, this many entries apart. */
+#define WDB_RAFT_HASHES    4096
+#define WDB_RAFT_HASH_STEP 1024
+/* Entries that are kept for peers, whatever their size: a start takes some 64
+ * bytes of memory for each, for a moment. */
+#define WDB_RAFT_RETAINED_MAX ((uint64_t)4 << 20)
 /* What one turn applies at most, then messages get their turn. */
 #define WDB_RAFT_APPLY_ENTRIES_MAX 256
 #define WDB_RAFT_APPLY_SIZE_MAX    ((uint64_t)2 << 20)
 #define WDB_RAFT_SUBMIT_MAX        1024
 #define WDB_RAFT_REQUESTS_MAX      64
 #define WDB_RAFT_CHECKPOINTS       16
-/* A standby becomes a voter when it is so close to the end of the log. */
-#define WDB_RAFT_PROMOTE_LAG 64
+/* A standby becomes a voter when it is so close to what is committed. */
+#define WDB_RAFT_PROMOTE_LAG 512
 #define WDB_RAFT_PUBLISH_NS  ((uint64_t)20 * (uint64_t)WDB_NS_PER_MS)
 
 struct wdb_raft_peer {
@@ -56,6 +60,8 @@ struct wdb_raft_peer {
     void *source_end;                   /* its owner: catch_up.c */
     uint64_t offered_ns;
     uint64_t pinned_bytes; /* bytes_committed when the source was made */
+    uint64_t snapshot_size;
+    bool pinned; /* it has its snapshot, and lacks what came since */
 };
 
 /* A place where the log may be cut, once it is long enough behind it. */
@@ -98,12 +104,14 @@ struct wdb_raft {
     uint64_t committed, applied;
     uint64_t state_hash; /* over all entries up to committed */
     struct wdb_raft_hash hashes[WDB_RAFT_HASHES];
-    uint64_t bytes_submitted, bytes_committed; /* of payloads */
+    struct wdb_raft_hash hashes_far[WDB_RAFT_HASHES];
+    uint64_t bytes_submitted, bytes_committed; /* of entries, in the log */
     _Atomic uint64_t uncommitted_size;
     struct wdb_raft_base base;
     struct wdb_raft_checkpoint checkpoints[WDB_RAFT_CHECKPOINTS];
     uint32_t checkpoint_count;
     uint64_t bytes_checked; /* bytes_committed at the last checkpoint */
+    uint64_t index_checked;
 
     /* --- members --------------------------------------------------------------- */
     struct wdb_members members; /* in effect: the last one in the log */
@@ -231,6 +239,17 @@ void wdb_raft_core_committed(void *context, uint64_t index);
 bool wdb_raft_commit_turn(struct wdb_raft *raft);
 uint64_t wdb_raft_hash_entry(uint64_t hash,
                              const struct wdb_entry_header *entry);
+/* The state hash at the committed index. */
+void wdb_raft_note_hash(struct wdb_raft *raft, uint64_t index);
+/* The hash at an index from the base to the committed one: a step of reading at
+ * most, unless it is some million entries ago. ENOTFOUND, EIO, ECORRUPT. */
+WDB_MUST_CHECK int wdb_raft_hash_at(struct wdb_raft *raft, uint64_t index,
+                                    uint64_t *hash_out);
+/* What it takes of the log. */
+static inline uint64_t wdb_raft_entry_size(const struct wdb_entry_header *entry)
+{
+    return entry->payload_size + WDB_ENTRY_OVERHEAD;
+}
 /* A peer says what its hash is at that index. */
 void wdb_raft_compare_hash(struct wdb_raft *raft, wdb_node_id from,
                            uint64_t index, uint64_t hash);

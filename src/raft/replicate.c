@@ -154,7 +154,7 @@ static int submit_change(struct wdb_raft *raft)
                                              .type = WDB_ENTRY_CHANGE,
                                              .members = &members};
         raft->submitted++;
-        raft->bytes_submitted += header.payload_size;
+        raft->bytes_submitted += wdb_raft_entry_size(&header);
         raft->change_index = 0;
         wdb_raft_apply_members(raft);
         code = wdb_core_submit(raft->core, wdb_raft_now_ms(raft), 1, &entry);
@@ -174,7 +174,7 @@ static int count_bytes(struct wdb_raft *raft, uint64_t from, uint64_t to)
         }
         wdb_debug_assert(header.type == WDB_ENTRY_COMMAND &&
                          header.term == wdb_core_term(raft->core));
-        raft->bytes_submitted += header.payload_size;
+        raft->bytes_submitted += wdb_raft_entry_size(&header);
     }
     atomic_store_explicit(&raft->uncommitted_size,
                           raft->bytes_submitted - raft->bytes_committed,

@@ -38,12 +38,12 @@ static void take_office(struct wdb_raft *raft)
     raft->terms_led++;
     raft->own_first = 0;
     raft->submitted = wdb_core_index_last(raft->core);
-    raft->bytes_submitted = raft->bytes_committed;
     raft->pace = (struct wdb_pace){0};
     for (size_t i = 0; i < WDB_COUNT(raft->peers); i++) {
         raft->peers[i].next = 1;
         raft->peers[i].until = 0;
         raft->peers[i].round_answered = 0;
+        raft->peers[i].pinned = false;
     }
     wdb_log_set_term(raft->log, wdb_core_term(raft->core));
     wdb_raft_say(raft, WDB_LOG_NOTICE, "leader of term %llu",
@@ -190,6 +190,7 @@ void wdb_raft_office_turn(struct wdb_raft *raft)
     }
     wdb_assert(wdb_log_index_last(raft->log) == raft->own_first);
     raft->executed_from = raft->own_first + 1;
+    raft->bytes_submitted = raft->bytes_committed;
     wdb_raft_hold(raft, false);
     wdb_raft_say(raft, WDB_LOG_NOTICE, "serving as leader of term %llu",
                  (unsigned long long)wdb_core_term(raft->core));

@@ -120,6 +120,7 @@ static int load_base(struct wdb_raft *raft, char **message_out)
     raft->members_index = raft->members_committed_index =
         raft->base.members_index;
     raft->state_hash = raft->base.state_hash;
+    raft->index_checked = raft->base.index;
     return rc;
 }
 
@@ -231,9 +232,8 @@ static int take_entry(struct beginning *b, uint64_t index)
     }
     if (code == 0 && index <= raft->core_committed) {
         raft->state_hash = wdb_raft_hash_entry(raft->state_hash, &entry);
-        raft->hashes[index % WDB_RAFT_HASHES] =
-            (struct wdb_raft_hash){index, raft->state_hash};
-        raft->bytes_committed += entry.payload_size;
+        wdb_raft_note_hash(raft, index);
+        raft->bytes_committed += wdb_raft_entry_size(&entry);
         raft->committed = index;
         wdb_raft_checkpoint(raft, entry.term);
     }

@@ -423,6 +423,45 @@ def test_join_through_a_follower():
         check_eq(node.cmd("LEVELGET", "k:499", "1"), b"499")
 
 
+class Filler(threading.Thread):
+    """Writes much, until it is stopped."""
+
+    def __init__(self, node):
+        super().__init__()
+        self.client = node.client()
+        self.over = threading.Event()
+
+    def run(self):
+        value = b"v" * 4096
+        for number in range(1 << 40):
+            if self.over.is_set():
+                return
+            self.client.pipeline([("SET", "fill:%d" % ((number * 16 + i) % 5000), value)
+                                  for i in range(16)])
+
+    def stop(self):
+        self.over.set()
+        self.join(30)
+
+
+def test_join_while_much_is_written():
+    """More is written than is retained while the snapshot comes: it is kept for the
+    node that joins, which needs no second snapshot."""
+    with Cluster(1, args=["--raft-retained-size", "1mb"]) as cluster:
+        leader = cluster.nodes[0]
+        filler = Filler(leader)
+        filler.start()
+        try:
+            wait_for(lambda: leader.cmd("DBSIZE") == 5000, 30, what="5000 keys")
+            cluster.new_node().start()
+            cluster.wait_members(2, 60)
+        finally:
+            filler.stop()
+        cluster.wait_equal()
+        sent = int(cluster.leader().info("raft")["raft_snapshots_sent"])
+        check(1 <= sent <= 2, "%d snapshots" % sent)
+
+
 def test_death_while_a_second_joins():
     """The only node is killed at any moment of a join: when it is back, there is a
     leader, and then the second votes."""
