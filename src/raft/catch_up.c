@@ -17,6 +17,8 @@
 
 #define OFFER_AGAIN_NS ((uint64_t)500 * (uint64_t)WDB_NS_PER_MS)
 #define SILENCE_NS_MAX ((uint64_t)60 * (uint64_t)WDB_NS_PER_S)
+/* It has all, and checks and loads it: many keys take long. */
+#define LOADING_NS_MAX ((uint64_t)1800 * (uint64_t)WDB_NS_PER_S)
 /* The log behind a snapshot is kept until it is as long as the snapshot, or so
  * many times what is retained anyway; and not if the disk is full. */
 #define PIN_MAX_OF_RETAINED 8
@@ -202,6 +204,16 @@ static bool may_pin(const struct wdb_raft *raft,
            !wdb_log_is_full(raft->log);
 }
 
+/* Has nothing been heard for so long that it must be given up? */
+static bool is_silent(const struct wdb_raft_peer *peer, uint64_t now_ns)
+{
+    struct wdb_transfer_progress progress;
+    wdb_transfer_source_progress(peer->source, &progress);
+    return now_ns > wdb_transfer_source_heard_ns(peer->source) +
+                        (progress.done < progress.total ? SILENCE_NS_MAX
+                                                        : LOADING_NS_MAX);
+}
+
 /* A source's turn; returns when it wants the next. */
 static uint64_t source_turn(struct wdb_raft *raft, struct wdb_raft_peer *peer)
 {
@@ -237,8 +249,7 @@ static uint64_t source_turn(struct wdb_raft *raft, struct wdb_raft_peer *peer)
         wdb_raft_catch_up_stop_peer(raft, peer);
         return UINT64_MAX;
     }
-    if (now > wdb_transfer_source_heard_ns(peer->source) + SILENCE_NS_MAX ||
-        !may_pin(raft, peer)) {
+    if (is_silent(peer, now) || !may_pin(raft, peer)) {
         wdb_raft_say(raft, WDB_LOG_WARNING,
                      "node %016llx does not fetch its snapshot, or too slowly: "
                      "the log behind it is not kept any longer",
@@ -374,6 +385,13 @@ static void install_done(struct wdb_raft *raft)
     raft->publish = true;
     wdb_raft_publish(raft);
     code = install(raft, &base, &snapshot);
+    if (code != 0 && wdb_log_failure(raft->log) != 0) {
+        /* Switched, but not loaded: nobody may look at what is there. */
+        wdb_raft_base_release(&base);
+        wdb_raft_fail(raft, code, "a snapshot could not be loaded: %s",
+                      walkerdb_strerror(code));
+        return;
+    }
     if (code == WALKERDB_ECORRUPT || code == WALKERDB_ENOSPACE ||
         code == WALKERDB_ENOMEM) {
         wdb_raft_say(raft, WDB_LOG_WARNING,
