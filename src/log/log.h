@@ -124,13 +124,22 @@ WDB_MUST_CHECK int wdb_log_append(struct wdb_log *log, const uint8_t *records,
  * and checksum are filled in. Or a whole entry that came from a leader: its
  * index must be the next one; its term becomes the log's (the caller sees to it
  * that terms do not fall from one entry to the next).
- * The payload's size is a multiple of 8. Position of the payload in *out.
+ * The payload's size is a multiple of 8. Position of the payload in *out. It may
+ * use the reserve: what a leader took must be followed.
  * EINVALID; others as for append.
  */
 WDB_MUST_CHECK int wdb_log_append_entry(struct wdb_log *log,
                                         const struct wdb_entry_header *entry,
                                         const uint8_t *payload,
                                         struct wdb_log_place *out);
+/*
+ * Room for entries of so many bytes in all, headers included, the largest of
+ * that size: in the open segment, and in the next one, which is made if it is
+ * needed. On a full disk it may be less. Whoever appends alone can count on it.
+ * Errors as for append, but not ENOSPACE.
+ */
+WDB_MUST_CHECK int wdb_log_entry_room(struct wdb_log *log, uint64_t all,
+                                      uint64_t largest, uint64_t room_out[2]);
 /* May a write of about `size` bytes begin? 0, ENOSPACE, EIO, ECLOSED. Cheap:
  * two loads. Whether batches are held is not asked. */
 int wdb_log_admit(struct wdb_log *log, size_t size);

@@ -302,6 +302,30 @@ static int complete_entry(struct wdb_log *log,
     return 0;
 }
 
+int wdb_log_entry_room(struct wdb_log *log, uint64_t all, uint64_t largest,
+                       uint64_t room_out[2])
+{
+    const uint64_t heads = WDB_ENTRY_OVERHEAD + WDB_SEGMENT_HEADER_SIZE;
+    bool again = true;
+    for (;;) {
+        pthread_mutex_lock(&log->sequencer);
+        const struct wdb_segment *next = log->next;
+        const uint64_t end = limit_of(log, WDB_RESERVE_LAST);
+        int rc = wdb_log_appendable(log);
+        room_out[0] = end > log->head ? end - log->head : 0;
+        room_out[1] = next == NULL ? 0 : next->size - WDB_SEGMENT_HEADER_SIZE;
+        pthread_mutex_unlock(&log->sequencer);
+        if (rc != 0 || all <= room_out[0] || largest <= room_out[1] || !again) {
+            return rc;
+        }
+        again = false;
+        rc = wdb_catalog_prepare(log, largest + heads, false);
+        if (rc != 0 && rc != WALKERDB_ENOSPACE) {
+            return rc;
+        }
+    }
+}
+
 int wdb_log_append_entry(struct wdb_log *log,
                          const struct wdb_entry_header *entry,
                          const uint8_t *payload, struct wdb_log_place *out)
@@ -323,10 +347,10 @@ int wdb_log_append_entry(struct wdb_log *log,
     while (rc == 0) {
         /* Again after each wait: others may have opened one meanwhile. */
         wdb_sequencer_close_entry(log);
-        if (fits(log, entry->payload_size, WDB_RESERVE_NONE)) {
+        if (fits(log, entry->payload_size, WDB_RESERVE_LAST)) {
             break;
         }
-        rc = make_room(log, entry->payload_size, WDB_RESERVE_NONE);
+        rc = make_room(log, entry->payload_size, WDB_RESERVE_LAST);
     }
     if (rc == 0) {
         rc = complete_entry(log, entry, payload, &complete);

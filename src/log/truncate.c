@@ -110,8 +110,16 @@ static int find_replacement(struct wdb_log *log, struct wdb_manifest *changed,
     if (!plan->is_new) {
         return 0;
     }
-    return wdb_catalog_create(log, changed, WDB_SEGMENT_LOG,
-                              log->options.segment_size, &plan->replacement);
+    /* A smaller one will do if there is no space. */
+    uint64_t size = log->options.segment_size;
+    int rc = wdb_catalog_create(log, changed, WDB_SEGMENT_LOG, size,
+                                &plan->replacement);
+    while (rc == WALKERDB_ENOSPACE && size / 2 >= WDB_SEGMENT_SIZE_MIN) {
+        size = size / 2 & ~(uint64_t)4095;
+        rc = wdb_catalog_create(log, changed, WDB_SEGMENT_LOG, size,
+                                &plan->replacement);
+    }
+    return rc;
 }
 
 /* Write the plan into a copy of the manifest. */

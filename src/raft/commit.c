@@ -273,7 +273,12 @@ void wdb_raft_base_turn(struct wdb_raft *raft)
         return;
     }
     const struct wdb_raft_checkpoint first = raft->checkpoints[0];
-    if ((raft->bytes_committed - first.bytes < raft->options.retained_size &&
+    /* On a full disk a merge needs what peers could do without. */
+    const uint64_t retained =
+        wdb_log_is_full(raft->log)
+            ? raft->options.retained_size / (WDB_RAFT_CHECKPOINTS / 2)
+            : raft->options.retained_size;
+    if ((raft->bytes_committed - first.bytes < retained &&
          raft->committed - first.index < WDB_RAFT_RETAINED_MAX) ||
         (raft->pinned != 0 && first.index > raft->pinned) ||
         raft->members_committed_index > first.index ||

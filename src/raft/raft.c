@@ -13,6 +13,8 @@
 #include "base/least.h"
 #include "raft/raft_internal.h"
 
+#define RETAINED_OF_DISK 8 /* a part of it, at most */
+
 void wdb_raft_options_init(struct wdb_raft_options *options)
 {
     memset(options, 0, sizeof(*options));
@@ -117,6 +119,21 @@ static const struct wdb_core_callbacks callbacks = {
     .committed = wdb_raft_core_committed,
 };
 
+/* On a small disk less is kept for peers. */
+static void fit_retained(struct wdb_raft *raft)
+{
+    struct wdb_log_stats stats;
+    wdb_log_stats(raft->log, &stats);
+    const uint64_t part =
+        (stats.bytes_allocated + wdb_log_room(raft->log)) / RETAINED_OF_DISK;
+    if (part != 0 && part < raft->options.retained_size) {
+        raft->options.retained_size = part;
+        wdb_raft_say(raft, WDB_LOG_NOTICE,
+                     "the disk is small: %llu MB of log are kept for peers",
+                     (unsigned long long)(part >> 20));
+    }
+}
+
 static int make_core(struct wdb_raft *raft)
 {
     uint32_t seed;
@@ -179,6 +196,7 @@ int wdb_raft_new(const struct wdb_raft_options *options, struct wdb_raft **out,
         return WALKERDB_ENOMEM;
     }
     init(raft, options);
+    fit_retained(raft);
     wdb_log_hold(raft->log, true);
     wdb_db_expire_hold(raft->db, UINT64_MAX);
     raft->scratch = malloc(WDB_RAFT_MESSAGE_SIZE_MAX);
@@ -390,6 +408,21 @@ static void receive_core(struct wdb_raft *raft, wdb_node_id from,
     wdb_raft_check(raft, code, "a message of a peer");
 }
 
+/* Only with entries that find room: the core has them before the log does. */
+static void receive_append(struct wdb_raft *raft, wdb_node_id from,
+                           const struct wdb_message *message)
+{
+    struct wdb_message fitting = *message;
+    if (message->append.entry_count > 0) {
+        const int code = wdb_raft_fit(raft, &fitting);
+        if (code != 0) {
+            wdb_raft_check(raft, code, "room for entries");
+            return;
+        }
+    }
+    receive_core(raft, from, &fitting);
+}
+
 void wdb_raft_receive(struct wdb_raft *raft, wdb_node_id from,
                       const struct wdb_message *message)
 {
@@ -411,7 +444,7 @@ void wdb_raft_receive(struct wdb_raft *raft, wdb_node_id from,
         if (raft->removed) {
             break;
         }
-        receive_core(raft, from, message);
+        receive_append(raft, from, message);
         if (!raft->failed && message->append.hash_index != 0) {
             wdb_raft_compare_hash(raft, from, message->append.hash_index,
                                   message->append.hash);

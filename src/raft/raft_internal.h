@@ -112,6 +112,7 @@ struct wdb_raft {
     uint32_t checkpoint_count;
     uint64_t bytes_checked; /* bytes_committed at the last checkpoint */
     uint64_t index_checked;
+    uint64_t full_told_ns; /* when the log last said that the disk is full */
 
     /* --- members --------------------------------------------------------------- */
     struct wdb_members members; /* in effect: the last one in the log */
@@ -223,6 +224,10 @@ void wdb_raft_show_leader(struct wdb_raft *raft);
 void wdb_raft_core_send(void *context, wdb_node_id to,
                         const struct wdb_message *message);
 int wdb_raft_core_append(void *context, uint64_t index, uint32_t count);
+/* Leave only the entries in an APPEND that find room in the log: on a full disk
+ * perhaps none. */
+WDB_MUST_CHECK int wdb_raft_fit(struct wdb_raft *raft,
+                                struct wdb_message *message);
 /* Be a member of this cluster from now on. EABORTED: it is one of another. */
 WDB_MUST_CHECK int wdb_raft_adopt(struct wdb_raft *raft, uint64_t cluster_id);
 /* Leader: tell the core of what was appended. */

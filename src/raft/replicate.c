@@ -129,6 +129,80 @@ int wdb_raft_core_append(void *context, uint64_t index, uint32_t count)
     return code;
 }
 
+/* --- room ------------------------------------------------------------------ */
+
+#define FULL_TOLD_NS ((uint64_t)10 * (uint64_t)WDB_NS_PER_S)
+
+static void say_full(struct wdb_raft *raft)
+{
+    const uint64_t now = wdb_raft_now_ns(raft);
+    if (raft->full_told_ns == 0 || now - raft->full_told_ns > FULL_TOLD_NS) {
+        raft->full_told_ns = now;
+        wdb_raft_say(raft, WDB_LOG_WARNING,
+                     "the disk is full: entries of the leader are not taken "
+                     "until a merge, or you, make room");
+    }
+}
+
+/* What the entries take that are not in the log yet. */
+static uint64_t count_new(const struct wdb_raft *raft,
+                          const struct wdb_message *message,
+                          uint64_t *largest_out)
+{
+    const uint64_t last = wdb_log_index_last(raft->log);
+    struct wdb_entry_header entry;
+    const uint8_t *payload;
+    uint64_t all = 0;
+    size_t at = 0;
+    *largest_out = 0;
+    while (wdb_message_next_entry(message, &at, &entry, &payload)) {
+        const uint64_t size = wdb_raft_entry_size(&entry);
+        if (entry.index > last) {
+            all += size;
+            *largest_out = size > *largest_out ? size : *largest_out;
+        }
+    }
+    return all;
+}
+
+int wdb_raft_fit(struct wdb_raft *raft, struct wdb_message *message)
+{
+    const uint64_t last = wdb_log_index_last(raft->log);
+    struct wdb_entry_header entry;
+    const uint8_t *payload;
+    uint64_t room[2], largest;
+    size_t at = 0, end = 0;
+    uint32_t count = 0;
+    const uint64_t most = message->append.entries_size +
+                          message->append.entry_count * WDB_ENTRY_OVERHEAD;
+    int code = wdb_log_entry_room(raft->log, most, 0, room);
+    if (code != 0 || most <= room[0]) {
+        return code;
+    }
+    const uint64_t all = count_new(raft, message, &largest);
+    code = wdb_log_entry_room(raft->log, all, largest, room);
+    if (code != 0 || all <= room[0]) {
+        return code;
+    }
+    while (wdb_message_next_entry(message, &at, &entry, &payload)) {
+        const uint64_t size = wdb_raft_entry_size(&entry);
+        if (entry.index > last && size > room[0]) {
+            room[0] = room[1]; /* of the next segment */
+            room[1] = 0;
+        }
+        if (entry.index > last && size > room[0]) {
+            say_full(raft);
+            break;
+        }
+        room[0] -= entry.index > last ? size : 0;
+        end = at;
+        count++;
+    }
+    message->append.entry_count = count;
+    message->append.entries_size = end;
+    return 0;
+}
+
 /* --- a leader submits --------------------------------------------------------------- */
 
 /* Our own CHANGE is in the log: tell the core, alone. */

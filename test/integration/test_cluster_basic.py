@@ -462,6 +462,53 @@ def test_join_while_much_is_written():
         check(1 <= sent <= 2, "%d snapshots" % sent)
 
 
+def test_full_disks():
+    """All disks are full at once: nodes refuse writes and live on; what is deleted
+    makes room again."""
+    value = b"v" * 65536
+    with Cluster(3, args=["--store-segment-size", "2mb"], disk_mib=64) as cluster:
+        count = 0
+        with cluster.leader().connect(5) as client:
+            try:
+                while count < 2000 and client.cmd("SET", "full:%d" % count, value) == "OK":
+                    count += 1
+            except OSError:
+                pass  # it waits for a majority that has no room
+        check(100 < count < 2000, count)
+        time.sleep(1.0)
+        check_eq(len(cluster.running()), 3)
+        wait_for(lambda: cluster.leader(), 10, what="a leader")
+
+        def delete():
+            with cluster.leader().connect(5) as other:
+                return all(not isinstance(reply, ReplyError) for reply in other.pipeline(
+                    [("DEL", "full:%d" % i) for i in range(count)]))
+        wait_for(delete, 30, 0.5, "deletes")
+        wait_for(lambda: cluster.leader().cmd("SET", "after", value) == "OK", 30,
+                 what="room again")
+        cluster.wait_equal()
+        check_eq(len(cluster.running()), 3)
+
+
+def test_full_disk_of_a_follower():
+    """A follower without room takes nothing more, lives on, and follows when there is
+    room again."""
+    value = b"v" * 65536
+    with Cluster(3, args=["--store-segment-size", "2mb"], disk_mib=96) as cluster:
+        leader, follower = cluster.leader(), cluster.followers()[0]
+        check_eq(leader.cmd("SET", "first", value), "OK")
+        follower.disk.fill(0)
+        pid = follower.pid
+        for i in range(300):
+            check_eq(leader.cmd("SET", "k:%d" % (i % 100), value), "OK")
+        time.sleep(0.5)
+        check_eq(len(cluster.running()), 3)
+        follower.disk.free()
+        cluster.wait_equal()
+        check_eq(follower.pid, pid)
+        check_eq(follower.cmd("LEVELGET", "k:99", "1"), value)
+
+
 def test_death_while_a_second_joins():
     """The only node is killed at any moment of a join: when it is back, there is a
     leader, and then the second votes."""
