@@ -157,6 +157,10 @@ bool wdb_proxy_route_can_send(const struct wdb_proxy_route *route)
     if (route->watch_lost && (route->unsent->flags & WDB_PROXY_REQUEST_EXEC)) {
         return false; /* answered here, when it is the oldest */
     }
+    if (route->unsent_offset == 0 && route->sent_count > 0 &&
+        route->unsent->read_level != route->state_told.read_level) {
+        return false; /* the leader may not have executed what was sent */
+    }
     return route->unsent_offset > 0 || route->sent_count == 0 ||
            route->sent + route->unsent->size <= WDB_PROXY_ROUTE_SENT_MAX;
 }

@@ -336,6 +336,24 @@ TEST(transactions)
 }
 
 /* Watched keys are watched at the leader. */
+/* A level of its own, behind another one that is under way. */
+TEST(levels_of_reads)
+{
+    begin();
+    cmd_world_set(world, "read-consistency", "consistent");
+    CHECK_REPLY(client, "GET a ; LEVELGET a 0 ; GET a", "");
+    turns(4);
+    commit(0);
+    CHECK_REPLY(client, "", "");
+    cmd_cluster_confirm(leaders[0].cluster);
+    turns(4);
+    CHECK_REPLY(client, "", "$-1 | $-1");
+    cmd_cluster_confirm(leaders[0].cluster);
+    turns(4);
+    CHECK_REPLY(client, "", "$-1");
+    end();
+}
+
 TEST(watches)
 {
     begin();
