@@ -200,7 +200,8 @@ void wdb_proxy_route_answer(struct wdb_proxy_route *route,
 {
     struct wdb_proxy_request *request = route->head;
     wdb_assert(request != NULL);
-    if (request == route->unsent) {
+    const bool was_unsent = request == route->unsent;
+    if (was_unsent) {
         wdb_assert(route->unsent_offset == 0);
         route->unsent = request->next;
     } else {
@@ -218,6 +219,10 @@ void wdb_proxy_route_answer(struct wdb_proxy_route *route,
     route->answer_total++;
     route->proxy->stats.answered++;
     if (request->flags & WDB_PROXY_REQUEST_EXEC) {
+        if (was_unsent && route->watching) {
+            /* The leader has not heard of it, and would watch on. */
+            wdb_upstream_detach(route->upstream, route, true);
+        }
         route->watching = route->watch_lost = false;
     }
     if (request->flags & WDB_PROXY_REQUEST_SILENT) {

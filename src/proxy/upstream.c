@@ -299,7 +299,8 @@ static int take_reply(struct wdb_upstream *upstream,
         }
     } else {
         if ((flags & WDB_PROXY_REQUEST_WATCHES) != 0 &&
-            frame->payload.size > 0 && frame->payload.data[0] != '-') {
+            ((flags & WDB_PROXY_REQUEST_SILENT) != 0 ||
+             (frame->payload.size > 0 && frame->payload.data[0] != '-'))) {
             route->watching = true;
         }
         route->answered++;

@@ -399,6 +399,43 @@ TEST(watches_are_lost)
 }
 
 /* The connection breaks: a write that was sent is unknown, a read is tried
+/* Nobody is asked what becomes of EXEC: it ends the watches all the same. */
+TEST(watches_end_with_an_exec_that_was_not_sent)
+{
+    const struct wdb_proxy_target nobody = {0};
+    begin();
+    CHECK_ASK(client, "WATCH k", "+OK");
+    wdb_proxy_set_target(proxy, &nobody, now_ns);
+    CHECK_REPLY(client, "MULTI ; SET k 1 ; EXEC", "+OK | +QUEUED");
+    turns(950);
+    CHECK(strncmp(cmd_send(client, ""), "-CLUSTERDOWN", 12) == 0);
+    set_target(2);
+    CHECK_ASK(other, "SET k 2", "+OK");
+    CHECK_REPLY(client, "MULTI ; SET k 3", "+OK | +QUEUED");
+    CHECK_ASK(client, "EXEC", "*1 +OK");
+    /* Some were lost, others are watched since. */
+    CHECK_ASK(client, "WATCH k", "+OK");
+    break_link(&leaders[0]);
+    CHECK_ASK(client, "WATCH l", "+OK");
+    CHECK_REPLY(client, "MULTI ; SET k 4", "+OK | +QUEUED");
+    CHECK_ASK(client, "EXEC", "*-1");
+    CHECK_ASK(other, "SET l 1", "+OK");
+    CHECK_REPLY(client, "MULTI ; SET k 5", "+OK | +QUEUED");
+    CHECK_ASK(client, "EXEC", "*1 +OK");
+    end();
+}
+
+/* WATCH without a reply is one. */
+TEST(watches_in_silence)
+{
+    begin();
+    CHECK_ASK(client, "CLIENT REPLY SKIP ; WATCH k ; PING", "+PONG");
+    break_link(&leaders[0]);
+    CHECK_REPLY(client, "MULTI ; SET k 1", "+OK | +QUEUED");
+    CHECK_ASK(client, "EXEC", "*-1");
+    end();
+}
+
  * again, what was never sent is done once. */
 TEST(connection_breaks)
 {
