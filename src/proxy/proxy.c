@@ -267,6 +267,7 @@ static void send_ready(struct wdb_proxy *proxy)
             wdb_upstream_send(proxy->current, route, SEND_BUDGET);
         } else {
             wdb_proxy_route_answer_null(route);
+            wdb_proxy_route_update(route); /* or it is held from now on */
         }
     }
 }

@@ -34,7 +34,8 @@ static struct wdb_forwarder forwarder;
 static struct wdb_proxy *proxy;
 static struct leader leaders[LEADERS];
 static uint64_t now_ns;
-static bool cut; /* nothing comes through to the follower */
+static bool cut;  /* nothing comes through to the follower */
+static bool deaf; /* nobody can be connected to */
 /* This allocation fails in the leader's receiving, or sending. */
 static uint64_t fail_receiving, fail_sending;
 static uint32_t faults;
@@ -46,7 +47,7 @@ static int link_connect(void *context, struct wdb_upstream *upstream,
 {
     struct leader *leader = &leaders[target->node - 2];
     (void)context;
-    if (leader->upstream != NULL ||
+    if (deaf || leader->upstream != NULL ||
         wdb_acceptor_new(leader->hub, "10.0.0.1:8001", &leader->acceptor) !=
             0) {
         return -1;
@@ -204,7 +205,7 @@ static struct cmd_world *make_world(struct cmd_cluster **cluster_out)
 
 static void begin(void)
 {
-    cut = false;
+    cut = deaf = false;
     world = make_world(&cluster);
     look_at_clock();
     wdb_forwarder_init(&forwarder);
@@ -335,7 +336,6 @@ TEST(transactions)
     end();
 }
 
-/* Watched keys are watched at the leader. */
 /* A level of its own, behind another one that is under way. */
 TEST(levels_of_reads)
 {
@@ -354,6 +354,7 @@ TEST(levels_of_reads)
     end();
 }
 
+/* Watched keys are watched at the leader. */
 TEST(watches)
 {
     begin();
@@ -398,7 +399,6 @@ TEST(watches_are_lost)
     end();
 }
 
-/* The connection breaks: a write that was sent is unknown, a read is tried
 /* Nobody is asked what becomes of EXEC: it ends the watches all the same. */
 TEST(watches_end_with_an_exec_that_was_not_sent)
 {
@@ -436,6 +436,7 @@ TEST(watches_in_silence)
     end();
 }
 
+/* The connection breaks: a write that was sent is unknown, a read is tried
  * again, what was never sent is done once. */
 TEST(connection_breaks)
 {
@@ -586,6 +587,25 @@ TEST(much_at_once)
         (void)cmd_send(client, "");
     }
     CHECK_ASK(client, "STRLEN big", ":3686400");
+    free((void *)(uintptr_t)value.data);
+    end();
+}
+
+/* What waited for room in a connection that breaks waits no longer than the rest.
+ */
+TEST(breaks_while_it_is_full)
+{
+    begin();
+    const struct wdb_slice value = big_value('v', (size_t)900 << 10);
+    const struct wdb_slice set[] = {wdb_slice_str("SET"), wdb_slice_str("big"),
+                                    value};
+    (void)cmd_send_slices(client, 3, set);
+    (void)wdb_proxy_run(proxy, now_ns);
+    CHECK_REPLY(other, "SET b 1", "");
+    deaf = true;
+    break_link(&leaders[0]);
+    turns(950);
+    CHECK(strncmp(cmd_send(other, ""), "-CLUSTERDOWN", 12) == 0);
     free((void *)(uintptr_t)value.data);
     end();
 }
