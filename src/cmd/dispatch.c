@@ -477,6 +477,7 @@ static enum wdb_dispatch_result execute(struct wdb_call *call)
     uint64_t errors = call->reply->error_count;
     bool exec = call->command->handler == wdb_cmd_exec;
     bool wrote = false;
+    const uint32_t database = session->database;
     begin(call);
     wdb_dispatch_handler(call);
     if (WDB_UNLIKELY(txn->cold)) {
@@ -493,6 +494,7 @@ static enum wdb_dispatch_result execute(struct wdb_call *call)
         int code = wdb_txn_commit(txn);
         if (WDB_UNLIKELY(code != 0)) {
             wrote = false;
+            session->database = database; /* of an EXEC that was not done */
             answer_code(call, code);
         }
     }

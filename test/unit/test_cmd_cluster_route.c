@@ -130,6 +130,15 @@ TEST(route_not_leader)
     CHECK_REPLY(client, "", "");
     cmd_cluster_commit(cluster);
     CHECK_REPLY(client, "", "*3 $1 2 +OK :4 | +PONG");
+    /* The database, too, is as before. */
+    wdb_log_hold(log, true);
+    CHECK_REPLY(client, "MULTI ; SET foo 5 ; SELECT 3 ; EXEC",
+                "+OK | +QUEUED | +QUEUED");
+    wdb_log_hold(log, false);
+    CHECK_REPLY(client, "", "");
+    cmd_cluster_commit(cluster);
+    CHECK_REPLY(client, "GET foo ; SELECT 0 ; GET foo",
+                "*2 +OK +OK | $-1 | +OK | $1 5");
     /* For so long. */
     wdb_log_hold(log, true);
     CHECK_REPLY(client, "MULTI ; SET foo 4 ; EXEC ; PING", "+OK | +QUEUED");
