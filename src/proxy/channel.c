@@ -351,6 +351,13 @@ static void send_pushes(struct wdb_channel *channel, uint64_t released)
     }
 }
 
+/* The oldest request has begun and answers later: a change of the nodes. */
+static bool has_begun(const struct wdb_session *session)
+{
+    return (session->flags & WDB_SESSION_PAUSED) != 0 &&
+           session->hold == WDB_HOLD_REPLY;
+}
+
 /* The last frame of a channel that is to end; false: it goes on. */
 static bool finish(struct wdb_channel *channel)
 {
@@ -367,6 +374,14 @@ static bool finish(struct wdb_channel *channel)
         return false;
     }
     if (channel->refused) {
+        if (has_begun(session)) {
+            if (!channel->hub->leaving) {
+                return false; /* it ends with the office */
+            }
+            put_text(channel, wdb_reply_unknown());
+            channel->answered++;
+            channel->hub->stats.lost++;
+        }
         frame.kind = WDB_PROXY_FRAME_REFUSED;
         frame.flags = WDB_PROXY_FRAME_NOT_LEADER;
         frame.sequence = channel->answered + 1;

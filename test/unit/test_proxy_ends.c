@@ -610,6 +610,43 @@ TEST(breaks_while_it_is_full)
     end();
 }
 
+/* A change that has begun is not refused: it may be done. */
+TEST(changes_that_have_begun)
+{
+    begin();
+    leaders[0].cluster->is_slow = true;
+    CHECK_REPLY(client, "RAFT REMOVE node03 ; SET a 1", "");
+    turns(3);
+    CHECK_EQ(leaders[0].cluster->request_count, 1);
+    cmd_cluster_lose(leaders[0].cluster);
+    turns(5);
+    CHECK_REPLY(client, "", "");
+    leaders[0].cluster->request_code = WALKERDB_ENOTLEADER;
+    cmd_cluster_request_done(leaders[0].cluster);
+    turns(5);
+    CHECK(cmd_send(client, "")[0] == '-');
+    CHECK_EQ(leaders[0].cluster->request_count, 1);
+    cmd_cluster_serve(leaders[0].cluster);
+    turns(60);
+    commit(0);
+    CHECK_REPLY(client, "", "+OK");
+    /* The node ends, and waits for nothing. */
+    CHECK_REPLY(client, "RAFT REMOVE node03 ; SET a 2", "");
+    turns(3);
+    CHECK_EQ(leaders[0].cluster->request_count, 2);
+    wdb_acceptor_hub_leave(leaders[0].hub);
+    turns(3);
+    CHECK(strncmp(cmd_send(client, ""), "-UNKNOWN", 8) == 0);
+    set_target(3);
+    turns(4);
+    commit(1);
+    CHECK_REPLY(client, "", "+OK");
+    CHECK_EQ(leaders[1].cluster->request_count, 0);
+    cmd_cluster_request_done(leaders[0].cluster);
+    turns(3);
+    end();
+}
+
 /* A client that goes takes its channel along, whatever it has under way. */
 TEST(client_goes)
 {
