@@ -66,7 +66,7 @@ WDB_MUST_CHECK int wdb_channel_new(struct wdb_acceptor *acceptor, uint64_t id,
                                    struct wdb_channel **out);
 /* Forget it; the session goes when no job has it any more. */
 void wdb_channel_free(struct wdb_channel *channel);
-/* ECORRUPT: no such database. */
+/* Without such a database the channel is broken. ECORRUPT: no such level. */
 WDB_MUST_CHECK int wdb_channel_set_state(struct wdb_channel *channel,
                                          const struct wdb_channel_state *state);
 /* Bytes of a request. ECORRUPT: against the rules. Without memory, or beyond

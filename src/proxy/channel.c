@@ -105,10 +105,15 @@ int wdb_channel_set_state(struct wdb_channel *channel,
                           const struct wdb_channel_state *state)
 {
     struct wdb_session *session = channel->session;
-    if (state->database >=
-            wdb_config_u64(session->context->config, WDB_CONFIG_DATABASES) ||
-        state->read_level > WDB_READ_DEFAULT) {
+    if (state->read_level > WDB_READ_DEFAULT) {
         return WALKERDB_ECORRUPT;
+    }
+    if (state->database >=
+        wdb_config_u64(session->context->config, WDB_CONFIG_DATABASES)) {
+        channel->broken = true; /* its node has more of them than this one */
+        session->flags |= WDB_SESSION_CLOSING;
+        wdb_channel_mark(channel);
+        return 0;
     }
     session->database = state->database;
     session->protocol = state->protocol;

@@ -647,6 +647,30 @@ TEST(changes_that_have_begun)
     end();
 }
 
+/* A database that the leader does not have is the matter of one client. */
+TEST(unknown_database)
+{
+    begin();
+    char *message = NULL;
+    CHECK_EQ(wdb_config_load_text(cmd_world_context(leaders[0].world)->config,
+                                  "test", wdb_slice_str("databases 4\n"),
+                                  &message),
+             0);
+    CHECK_ASK(other, "SET b 1", "+OK");
+    CHECK_REPLY(client, "SELECT 4 ; SET a 1", "+OK");
+    CHECK_REPLY(other, "SET b 2", "");
+    turns(3);
+    commit(0);
+    CHECK_REPLY(other, "", "+OK");
+    CHECK((cmd_client_session(client)->flags & WDB_SESSION_CLOSING) != 0);
+    CHECK_EQ(wdb_acceptor_channel_count(leaders[0].acceptor), 1);
+    CHECK_REPLY(other, "SELECT 4 ; SET b 3", "+OK");
+    turns(3);
+    CHECK((cmd_client_session(other)->flags & WDB_SESSION_CLOSING) != 0);
+    CHECK_EQ(wdb_proxy_stats(proxy)->lost, 0);
+    end();
+}
+
 /* A client that goes takes its channel along, whatever it has under way. */
 TEST(client_goes)
 {
