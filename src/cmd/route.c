@@ -242,9 +242,9 @@ static enum wdb_route forward(struct wdb_call *call, enum need need)
                    (WDB_SESSION_REPLY_OFF | WDB_SESSION_REPLY_SKIP)) != 0,
     };
     const int code = hook->ops->request(hook->context, &request);
-    if (code == WALKERDB_EBUSY && session->forwarded > 0) {
+    if (code != 0 && session->forwarded > 0) {
         /* Too much of its own is under way, however long that takes: its client
-         * may be slow to read. */
+         * may be slow to read. And an error would come before its answers. */
         call->hold = WDB_HOLD_ANSWERS;
         return WDB_ROUTE_HELD;
     }
@@ -348,6 +348,9 @@ enum wdb_route wdb_route(struct wdb_call *call)
     const enum need need = need_of(call);
     if (need == NEED_NOTHING) {
         return WDB_ROUTE_HERE;
+    }
+    if (WDB_UNLIKELY(call->session->forwarded > 0)) {
+        return forward(call, need); /* whatever has changed: in order */
     }
     const uint64_t version = wdb_route_version(cluster);
     if (WDB_LIKELY(wdb_raft_gate_serves(cluster->gate)) ||

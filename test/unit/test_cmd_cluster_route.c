@@ -208,6 +208,14 @@ TEST(route_forwards)
     cmd_cluster_answer(cluster, "$1\r\n2\r\n");
     CHECK_REPLY(client, "", "$1 2");
     CHECK_EQ(stat(WDB_STATS_FORWARDED), 3);
+    /* No memory, behind one that is not answered. */
+    CHECK_REPLY(client, "GET foo", "");
+    cluster->forward_code = WALKERDB_ENOMEM;
+    CHECK_REPLY(client, "GET foo", "");
+    CHECK_STR(cmd_cluster_forwarded(cluster), "GET foo|");
+    cmd_cluster_answer(cluster, "$1\r\n2\r\n");
+    CHECK_REPLY(client, "",
+                "$1 2 | -OOM out of memory, the command was not done");
     /* No connection: it is held. */
     cluster->forward_code = WALKERDB_EBUSY;
     CHECK_REPLY(client, "GET foo", "");
