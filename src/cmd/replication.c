@@ -83,7 +83,7 @@ void wdb_cmd_role(struct wdb_call *call)
 /* --- WAIT ------------------------------------------------------------------------ */
 
 struct wait {
-    uint64_t index; /* of the connection's last write; 0: none */
+    uint64_t index; /* of the connection's last write, or of anybody's */
     int64_t replicas;
     uint64_t until_ns; /* 0: without end */
     uint64_t era;
@@ -129,9 +129,14 @@ static void wait_for_others(struct wdb_call *call, int64_t replicas,
         .replicas = replicas,
         .era = wdb_raft_gate_era(call->context->cluster->gate),
     };
+    if (wait.index == 0) {
+        /* None that is known here: another session may have written for this
+         * client. */
+        wait.index = wdb_log_index_last(wdb_db_log(call->context->db));
+    }
     if (timeout_ms > 0) {
         wait.until_ns =
-            env->ops->monotonic_ns(env) + (uint64_t)timeout_ms * WDB_NS_PER_MS;
+            wdb_deadline_ns(env->ops->monotonic_ns(env), (uint64_t)timeout_ms);
     }
     const int64_t others = count_others(call->context, wait.index);
     if (call->in_exec || others >= replicas) {

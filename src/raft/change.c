@@ -68,8 +68,8 @@ static void take_inbox(struct wdb_raft *raft)
         } else {
             job->request = *request;
             job->raft = raft;
-            job->deadline_ns = wdb_raft_now_ns(raft) +
-                               request->timeout_ms * (uint64_t)WDB_NS_PER_MS;
+            job->deadline_ns =
+                wdb_deadline_ns(wdb_raft_now_ns(raft), request->timeout_ms);
             job->next = raft->jobs;
             raft->jobs = job;
         }

@@ -279,6 +279,16 @@ TEST(wait)
     CHECK_REPLY(client, "WAIT 2 0 ; PING", "");
     cluster->match = 3;
     CHECK_REPLY(client, "", ":2 | +PONG");
+    /* Whose last write is not known waits for all. */
+    struct cmd_client *other = cmd_client_new(world);
+    CHECK_REPLY(client, "SET a 2", "");
+    CHECK_REPLY(other, "WAIT 2 9223372036854775807", "");
+    CHECK_REPLY(other, "", "");
+    CHECK(wdb_log_sync(wdb_db_log(cmd_world_context(world)->db)) == 0);
+    cmd_cluster_commit(cluster);
+    CHECK_REPLY(client, "", "+OK");
+    CHECK_REPLY(other, "", ":2");
+    cmd_client_free(other);
     CHECK_REPLY(client, "WAIT 3 0 ; PING", "");
     cmd_cluster_lose(cluster);
     CHECK_REPLY(client, "",
