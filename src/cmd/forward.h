@@ -32,12 +32,18 @@ struct wdb_forward_request {
     struct wdb_call *call; /* command, argc, argv; valid during the call. The
                               session has database, protocol, level. EXEC: the
                               queue is session->multi, and what follows is
-                              MULTI, the queue, EXEC */
+                              MULTI, the queue, EXEC; if it
+                              changes the session, nothing follows
+                              before the answer, and the channel's
+                              session, which it has changed, is not
+                              used again */
     enum wdb_read_level level; /* that reads of this request have */
     bool writes;               /* may change something: after a broken
                                   connection its outcome is unknown */
     bool silent;               /* CLIENT REPLY OFF or SKIP: the reply is to be
-                                  dropped (answer with count 0) */
+                                  dropped (answer with count 0); not of an
+                                  EXEC that changes the session, which has to
+                                  see it */
 };
 
 /* All on the session's worker thread. */
@@ -84,6 +90,9 @@ struct wdb_forward {
  */
 void wdb_session_answer(struct wdb_session *session, struct wdb_slice bytes,
                         uint32_t count);
+/* Bytes of its reply; more follow, and then wdb_session_answer with the last. */
+void wdb_session_answer_part(struct wdb_session *session,
+                             struct wdb_slice bytes);
 /* The end of all output ever, sent or not. */
 uint64_t wdb_session_output_end(const struct wdb_session *session);
 /* "-UNKNOWN ...\r\n": the outcome of a command is unknown. */

@@ -263,7 +263,7 @@ static enum wdb_route forward(struct wdb_call *call, enum need need)
         session->forward_watches = true;
     } else if (is_exec(call)) {
         session->forward_watches = false; /* the leader has forgotten them */
-        wdb_exec_finish(session);
+        wdb_exec_sent(session, request.silent);
     }
     return WDB_ROUTE_FORWARDED;
 }
@@ -371,7 +371,8 @@ bool wdb_route_may_follow(const struct wdb_call *call)
     const struct wdb_cluster *cluster = call->context->cluster;
     if (command == NULL || cluster == NULL || command->handler == NULL ||
         (session->flags & (WDB_SESSION_MULTI | WDB_SESSION_AUTHENTICATED)) !=
-            WDB_SESSION_AUTHENTICATED) {
+            WDB_SESSION_AUTHENTICATED ||
+        session->multi_sent != NULL) {
         return false;
     }
     if ((command->arity > 0 && call->argc != (uint32_t)command->arity) ||

@@ -95,6 +95,7 @@ void wdb_session_free(struct wdb_session *session)
                                   memory_order_relaxed);
     }
     wdb_multi_free(session->multi);
+    wdb_multi_free(session->multi_sent);
     wdb_watcher_free(session->watcher);
     wdb_parser_release(&session->parser);
     wdb_buffer_release(&session->input);
@@ -308,11 +309,26 @@ uint64_t wdb_session_output_end(const struct wdb_session *session)
     return session->output_sent + session->output.size;
 }
 
+void wdb_session_answer_part(struct wdb_session *session,
+                             struct wdb_slice bytes)
+{
+    wdb_assert(session->forwarded > 0);
+    if (session->multi_sent != NULL && !wdb_exec_part(session, bytes)) {
+        return;
+    }
+    wdb_output_append(&session->output, bytes.data, bytes.size);
+    wdb_session_mark(session);
+    wdb_session_ready(session);
+}
+
 void wdb_session_answer(struct wdb_session *session, struct wdb_slice bytes,
                         uint32_t count)
 {
     wdb_assert(session->forwarded > 0);
     session->forwarded--;
+    if (session->multi_sent != NULL && !wdb_exec_answered(session, bytes)) {
+        count = 0;
+    }
     if (count > 0) {
         wdb_output_append(&session->output, bytes.data, bytes.size);
         session->replies += count;

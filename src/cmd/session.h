@@ -104,6 +104,7 @@ struct wdb_session {
     struct wdb_gate_mark *marks; /* ring, oldest first */
     uint32_t mark_first, mark_count, mark_capacity;
     struct wdb_multi *multi;
+    struct wdb_multi *multi_sent; /* of an unanswered EXEC that changes it */
     struct wdb_watcher *watcher;
     void *owner;    /* the connection in net/, or the simulator's client */
     bool exec_done; /* EXEC ran to its end: the dispatcher ends the MULTI */

@@ -103,6 +103,7 @@ int wdb_multi_queue(struct wdb_session *session, const struct wdb_call *call)
     multi->reads |=
         (call->command->flags & (WDB_CMD_READONLY | WDB_CMD_SCANS)) != 0;
     multi->leader |= (call->command->flags & WDB_CMD_LEADER) != 0;
+    multi->changes_session |= (call->command->flags & WDB_CMD_SESSION) != 0;
     multi->deny_oom |= (call->command->flags & WDB_CMD_DENYOOM) != 0;
     atomic_store_explicit(&session->multi_count_shown, multi->count,
                           memory_order_relaxed);
@@ -293,4 +294,66 @@ void wdb_exec_finish(struct wdb_session *session)
     end_multi(session);
     wdb_session_unwatch(session);
     session->exec_done = false;
+}
+
+/* --- EXEC at the leader --------------------------------------------------------- */
+
+void wdb_exec_sent(struct wdb_session *session, bool silent)
+{
+    if (session->multi->changes_session) {
+        wdb_assert(session->multi_sent == NULL);
+        session->multi_sent = session->multi;
+        session->multi_sent->silent = silent;
+        session->multi = NULL;
+    }
+    wdb_exec_finish(session);
+}
+
+bool wdb_exec_part(struct wdb_session *session, struct wdb_slice bytes)
+{
+    struct wdb_multi *multi = session->multi_sent;
+    for (size_t i = 0;
+         i < bytes.size && multi->answer_size < sizeof(multi->answer); i++) {
+        multi->answer[multi->answer_size++] = bytes.data[i];
+    }
+    return !multi->silent;
+}
+
+/* What the leader did to its session is done to this one. */
+static void change_session(struct wdb_session *session,
+                           const struct wdb_multi *multi)
+{
+    struct wdb_output output; /* the leader has replied */
+    wdb_output_init(&output);
+    for (uint32_t i = 0; i < multi->count; i++) {
+        const struct wdb_multi_command *queued = &multi->commands[i];
+        struct wdb_reply reply = {.output = &output,
+                                  .protocol = session->protocol};
+        struct wdb_call call = {
+            .context = session->context,
+            .session = session,
+            .command = queued->command,
+            .argc = queued->argc,
+            .argv = queued->argv,
+            .reply = &reply,
+            .mark = wdb_output_mark(&output),
+            .in_exec = true,
+        };
+        if (queued->command->flags & WDB_CMD_SESSION) {
+            queued->command->handler(&call);
+        }
+    }
+    wdb_output_release(&output);
+}
+
+bool wdb_exec_answered(struct wdb_session *session, struct wdb_slice bytes)
+{
+    struct wdb_multi *multi = session->multi_sent;
+    const bool is_shown = wdb_exec_part(session, bytes);
+    session->multi_sent = NULL;
+    if (multi->answer[0] == '*' && multi->answer[1] != '-') {
+        change_session(session, multi);
+    }
+    wdb_multi_free(multi);
+    return is_shown;
 }

@@ -26,7 +26,12 @@ struct wdb_multi {
     bool writes, reads;
     bool leader; /* something that the leader has to execute */
     bool deny_oom;
-    bool begun; /* EXEC runs, or ran, what is queued */
+    bool changes_session; /* something queued has WDB_CMD_SESSION */
+    bool begun;           /* EXEC runs, or ran, what is queued */
+    /* Of one whose EXEC was forwarded. */
+    bool silent;       /* its reply is not wanted */
+    uint8_t answer[2]; /* the first bytes of it */
+    uint8_t answer_size;
 };
 
 void wdb_multi_free(struct wdb_multi *multi);
@@ -47,6 +52,13 @@ void wdb_cmd_exec(struct wdb_call *call);
 void wdb_session_unwatch(struct wdb_session *session);
 /* After EXEC's commit, without stripes: forget the queue and the watches. */
 void wdb_exec_finish(struct wdb_session *session);
+/* EXEC was forwarded; if the queue changes the session, it is kept until it is
+ * answered, and nothing may follow. */
+void wdb_exec_sent(struct wdb_session *session, bool silent);
+/* Bytes of its answer; with the last ones the session is changed as the leader's
+ * was, if it was done. True: the client sees them. Only with multi_sent. */
+bool wdb_exec_part(struct wdb_session *session, struct wdb_slice bytes);
+bool wdb_exec_answered(struct wdb_session *session, struct wdb_slice bytes);
 /* Stripes of all queued and watched keys. */
 void wdb_exec_stripes(const struct wdb_session *session,
                       const struct wdb_store *store,

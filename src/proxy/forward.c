@@ -24,8 +24,9 @@ static void on_answer(void *owner, struct wdb_slice bytes, uint32_t count)
     wdb_session_answer(owner, bytes, count);
 }
 
-static void add_output(struct wdb_session *session, struct wdb_slice bytes)
+static void on_push(void *owner, struct wdb_slice bytes)
 {
+    struct wdb_session *session = owner;
     wdb_output_append(&session->output, bytes.data, bytes.size);
     wdb_session_mark(session);
     wdb_session_ready(session);
@@ -33,7 +34,7 @@ static void add_output(struct wdb_session *session, struct wdb_slice bytes)
 
 static void on_part(void *owner, struct wdb_slice bytes)
 {
-    add_output(owner, bytes);
+    wdb_session_answer_part(owner, bytes);
 }
 
 static void on_close(void *owner, bool after_replies)
@@ -55,7 +56,7 @@ static size_t get_backlog(const void *owner)
 static const struct wdb_proxy_route_ops route_ops = {
     .answer = on_answer,
     .part = on_part,
-    .push = on_part,
+    .push = on_push,
     .close = on_close,
     .backlog = get_backlog,
 };
@@ -146,6 +147,9 @@ static int encode_exec(struct wdb_proxy_route *route,
     wdb_assert(to == (*out)->bytes + size);
     (*out)->count = multi->count + 2;
     (*out)->flags = WDB_PROXY_REQUEST_EXEC;
+    if (multi->changes_session) {
+        (*out)->flags |= WDB_PROXY_REQUEST_LAST;
+    }
     return 0;
 }
 
@@ -215,8 +219,10 @@ static int take_request(void *context,
     if (rc != 0) {
         return rc;
     }
-    request->flags |= (forward->writes ? WDB_PROXY_REQUEST_WRITES : 0u) |
-                      (forward->silent ? WDB_PROXY_REQUEST_SILENT : 0u);
+    const bool is_last = (request->flags & WDB_PROXY_REQUEST_LAST) != 0;
+    request->flags |=
+        (forward->writes ? WDB_PROXY_REQUEST_WRITES : 0u) |
+        (forward->silent && !is_last ? WDB_PROXY_REQUEST_SILENT : 0u);
     if (call->command->handler == wdb_cmd_watch) {
         /* Nothing is changed by it: it can be tried again. */
         request->flags &= ~(uint32_t)WDB_PROXY_REQUEST_WRITES;

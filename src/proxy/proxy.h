@@ -128,6 +128,9 @@ enum wdb_proxy_request_flag {
     WDB_PROXY_REQUEST_SILENT = 1 << 1,
     WDB_PROXY_REQUEST_WATCHES = 1 << 2, /* WATCH */
     WDB_PROXY_REQUEST_EXEC = 1 << 3, /* MULTI ... EXEC: watches end with it */
+    WDB_PROXY_REQUEST_LAST = 1 << 4, /* it changes the channel's session: the
+                                        channel ends with it, and nothing may
+                                        be queued behind it */
 };
 
 /* A request on its way. */

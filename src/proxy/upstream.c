@@ -309,7 +309,9 @@ static int take_reply(struct wdb_upstream *upstream,
         wdb_proxy_route_answer(route, frame->payload);
     }
     wdb_upstream_acknowledge(upstream, route);
-    if (upstream->phase == WDB_UPSTREAM_DRAINING && route->sent_count == 0) {
+    if ((!is_part && (flags & WDB_PROXY_REQUEST_LAST) != 0) ||
+        (upstream->phase == WDB_UPSTREAM_DRAINING && route->sent_count == 0)) {
+        wdb_assert(route->sent_count == 0);
         leave(upstream, route);
     } else {
         wdb_proxy_route_update(route);

@@ -336,6 +336,46 @@ TEST(transactions)
     end();
 }
 
+/* What is queued may change the session: it does so at both ends. */
+TEST(transactions_that_change_the_session)
+{
+    begin();
+    CHECK_REPLY(client, "MULTI ; SELECT 5 ; SET a 1",
+                "+OK | +QUEUED | +QUEUED");
+    CHECK_ASK(client, "EXEC ; SET b 2 ; SELECT 0 ; GET b",
+              "*2 +OK +OK | +OK | +OK | $-1");
+    CHECK_REPLY(leaders[0].client, "SELECT 5 ; MGET a b", "+OK | *2 $1 1 $1 2");
+    CHECK_ASK(client, "SET c 3", "+OK");
+    CHECK_REPLY(leaders[0].client, "SELECT 0 ; GET c", "+OK | $1 3");
+    /* Not done: the database is what it was. */
+    CHECK_ASK(client, "WATCH k", "+OK");
+    CHECK_ASK(other, "SET k 1", "+OK");
+    CHECK_REPLY(client, "MULTI ; SELECT 5 ; SET d 1",
+                "+OK | +QUEUED | +QUEUED");
+    CHECK_ASK(client, "EXEC ; GET c", "*-1 | $1 3");
+    CHECK_REPLY(client, "MULTI ; CLIENT SETNAME one ; HELLO 3 ; SET d 1",
+                "+OK | +QUEUED | +QUEUED | +QUEUED");
+    (void)ask(client, "EXEC");
+    CHECK_ASK(client, "CLIENT GETNAME ; GET none", "$3 one | _");
+    CHECK_ASK(client, "SELECT 9 ; GET none", "+OK | _");
+    CHECK(strstr(cmd_send(leaders[0].client, "CLIENT LIST"), "name=one") !=
+          NULL);
+    end();
+}
+
+TEST(transactions_that_change_replies)
+{
+    begin();
+    CHECK_REPLY(client, "MULTI ; SET a 1 ; CLIENT REPLY OFF",
+                "+OK | +QUEUED | +QUEUED");
+    (void)ask(client, "EXEC");
+    CHECK_ASK(client, "SET a 2", "");
+    CHECK_ASK(client, "MULTI ; SELECT 3 ; SET a 3 ; EXEC", "");
+    CHECK_ASK(client, "CLIENT REPLY ON ; GET a", "+OK | $1 3");
+    CHECK_ASK(client, "SELECT 0 ; GET a", "+OK | $1 2");
+    end();
+}
+
 /* A level of its own, behind another one that is under way. */
 TEST(levels_of_reads)
 {
