@@ -22,6 +22,8 @@
 
 #define INPUT_ROOM_MIN ((size_t)16 << 10)
 #define INPUT_KEEP_MAX ((size_t)64 << 10)
+/* Of lines, behind a reply that comes in parts. */
+#define PUSHED_KEEP_MAX ((size_t)1 << 20)
 
 static void copy_text(char *out, size_t size, const char *text)
 {
@@ -61,6 +63,7 @@ int wdb_session_new(struct wdb_context *context, struct wdb_executor *executor,
               sizeof(session->about.local_address), info->local_address);
     wdb_parser_init(&session->parser);
     wdb_buffer_init(&session->input);
+    wdb_buffer_init(&session->kept);
     wdb_output_init(&session->output);
     wdb_list_init(&session->ready_node);
     wdb_list_init(&session->executor_node);
@@ -99,6 +102,7 @@ void wdb_session_free(struct wdb_session *session)
     wdb_watcher_free(session->watcher);
     wdb_parser_release(&session->parser);
     wdb_buffer_release(&session->input);
+    wdb_buffer_release(&session->kept);
     wdb_output_release(&session->output);
     free(session->marks);
     pthread_mutex_destroy(&session->about_lock);
@@ -309,6 +313,37 @@ uint64_t wdb_session_output_end(const struct wdb_session *session)
     return session->output_sent + session->output.size;
 }
 
+static void add_pushed(struct wdb_session *session, struct wdb_slice bytes,
+                       uint64_t depends)
+{
+    wdb_output_append(&session->output, bytes.data, bytes.size);
+    session->depends = session->depends < depends ? depends : session->depends;
+    wdb_session_mark(session);
+}
+
+void wdb_session_push(struct wdb_session *session, struct wdb_slice bytes,
+                      uint64_t depends)
+{
+    if (WDB_LIKELY(!session->answer_begun)) {
+        add_pushed(session, bytes, depends);
+    } else if (session->kept.size < PUSHED_KEEP_MAX &&
+               wdb_buffer_append(&session->kept, bytes.data, bytes.size) == 0 &&
+               session->kept_depends < depends) {
+        session->kept_depends = depends;
+    }
+}
+
+static void end_answer(struct wdb_session *session)
+{
+    session->answer_begun = false;
+    if (WDB_UNLIKELY(session->kept.size > 0)) {
+        add_pushed(session, wdb_buffer_slice(&session->kept),
+                   session->kept_depends);
+        wdb_buffer_release(&session->kept);
+        session->kept_depends = 0;
+    }
+}
+
 void wdb_session_answer_part(struct wdb_session *session,
                              struct wdb_slice bytes)
 {
@@ -316,6 +351,7 @@ void wdb_session_answer_part(struct wdb_session *session,
     if (session->multi_sent != NULL && !wdb_exec_part(session, bytes)) {
         return;
     }
+    session->answer_begun = true;
     wdb_output_append(&session->output, bytes.data, bytes.size);
     wdb_session_mark(session);
     wdb_session_ready(session);
@@ -334,6 +370,7 @@ void wdb_session_answer(struct wdb_session *session, struct wdb_slice bytes,
         session->replies += count;
     }
     wdb_session_mark(session);
+    end_answer(session);
     if (session->forwarded == 0) {
         wdb_executor_resume(session->executor, session, WDB_HOLD_ANSWERS);
     }

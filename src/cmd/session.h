@@ -120,6 +120,9 @@ struct wdb_session {
     uint64_t write_index;      /* the entry of its last write, for WAIT */
     uint32_t forwarded;        /* requests that the leader has not answered */
     bool forward_watches;      /* it watches keys at the leader */
+    bool answer_begun;         /* a part of the oldest one's reply came */
+    struct wdb_buffer kept;    /* lines that wait for the rest of it ... */
+    uint64_t kept_depends;     /* ... and what they depend on */
     void *forward;             /* what proxy/ keeps for it; NULL: nothing */
     void (*on_ready)(struct wdb_session *session); /* instead of the hook */
     struct wdb_list ready_node;    /* executor's list of those with work */
@@ -185,6 +188,11 @@ size_t wdb_session_sendable(struct wdb_session *session, struct wdb_gate gate);
  * Returns how many replies were lost.
  */
 uint64_t wdb_session_lose(struct wdb_session *session, struct wdb_gate passed);
+/* Put what answers no request into the output, or, while a reply is there in
+ * part, behind that. It depends on this index of the log. Without memory, or if
+ * the reply takes long, it is missing. */
+void wdb_session_push(struct wdb_session *session, struct wdb_slice bytes,
+                      uint64_t depends);
 /* There is output, or it is to be closed: tell its owner. */
 void wdb_session_ready(struct wdb_session *session);
 /* The connection sent this many bytes of the output's head. */

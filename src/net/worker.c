@@ -83,11 +83,8 @@ static void show_monitors(struct wdb_worker *worker,
             WDB_LIST_ENTRY(node, struct wdb_connection, node);
         struct wdb_session *session = connection->session;
         if ((session->flags & WDB_SESSION_MONITOR) && !connection->closing) {
-            wdb_output_append(&session->output, mail->text, mail->size);
-            if (session->depends < mail->index) {
-                session->depends = mail->index;
-            }
-            wdb_session_mark(session);
+            wdb_session_push(session, wdb_slice(mail->text, mail->size),
+                             mail->index);
             wdb_connection_mark(connection);
         }
     }

@@ -87,9 +87,7 @@ static void show_monitors(void *context, const char *line, size_t size,
         struct wdb_session *session =
             WDB_LIST_ENTRY(node, struct wdb_session, registry_node);
         if (session->flags & WDB_SESSION_MONITOR) {
-            wdb_output_append(&session->output, line, size);
-            session->depends =
-                session->depends < index ? index : session->depends;
+            wdb_session_push(session, wdb_slice(line, size), index);
         }
     }
 }

@@ -607,6 +607,43 @@ TEST(big_values)
     end();
 }
 
+/* What MONITOR shows stands in front of a reply or behind it, not within. */
+TEST(monitor_and_a_big_value)
+{
+    begin();
+    const struct wdb_slice value = big_value('v', (size_t)3 << 20);
+    const struct wdb_slice set[] = {wdb_slice_str("SET"), wdb_slice_str("big"),
+                                    value};
+    (void)cmd_send_slices(other, 3, set);
+    turns(40);
+    commit(0);
+    CHECK_REPLY(other, "", "+OK");
+    CHECK_REPLY(client, "MONITOR ; GET big", "+OK");
+    size_t size = 0, before = 0, lines = 0;
+    for (uint32_t i = 0; i < 200 && lines < before + 10; i++) {
+        turn();
+        if (size < value.size) {
+            before++;
+            CHECK_REPLY(other, "PING", "+PONG");
+        } else if (i % 2 == 0) {
+            CHECK_REPLY(other, "PING", "+PONG");
+        }
+        (void)cmd_send(client, "");
+        const struct wdb_slice bytes = cmd_reply_bytes(client);
+        for (size_t k = 0; k < bytes.size; k++) {
+            size += bytes.data[k] == 'v';
+            if (bytes.data[k] == '[') {
+                lines++;
+                CHECK(size == 0 || size == value.size);
+            }
+        }
+    }
+    CHECK_EQ(size, value.size);
+    CHECK(before > 2 && lines >= before + 10);
+    free((void *)(uintptr_t)value.data);
+    end();
+}
+
 /* More than is kept for one client, while nothing is committed: the rest waits
  * for as long as it takes. */
 TEST(much_at_once)
