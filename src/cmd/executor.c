@@ -375,7 +375,9 @@ static bool parse_session(struct wdb_executor *executor,
 {
     size_t at = session->input_used;
     bool last = false;
-    if (session->output.size >= WDB_OUTPUT_HOLD_SIZE) {
+    session->output_full = session->output.size >= WDB_OUTPUT_HOLD_SIZE &&
+                           at < session->input.size;
+    if (session->output_full) {
         return false; /* it is added again when it has read its replies */
     }
     while (executor->slot_count < WDB_EXECUTOR_GROUP && !last &&
@@ -653,14 +655,16 @@ static bool run_group(struct wdb_executor *executor, uint64_t now_ms)
             WDB_LIST_ENTRY(executor->ready.next, struct wdb_session,
                            ready_node);
         wdb_list_remove(&session->ready_node);
+        const bool was_full = session->output_full;
         if (parse_session(executor, session)) {
             left = session;
             break;
         }
         if (executor->slot_count == 0 ||
             executor->slots[executor->slot_count - 1].session != session) {
-            /* Nothing whole in it; an error may still have to be shown. */
-            if (session->output.failed) {
+            /* Nothing whole in it; an error may still have to be shown, or the
+             * connection waits to be closed. */
+            if (session->output.failed || was_full) {
                 wdb_session_ready(session);
             }
         }

@@ -106,8 +106,9 @@ struct wdb_session {
     struct wdb_multi *multi;
     struct wdb_multi *multi_sent; /* of an unanswered EXEC that changes it */
     struct wdb_watcher *watcher;
-    void *owner;    /* the connection in net/, or the simulator's client */
-    bool exec_done; /* EXEC ran to its end: the dispatcher ends the MULTI */
+    void *owner;      /* the connection in net/, or the simulator's client */
+    bool exec_done;   /* EXEC ran to its end: the dispatcher ends the MULTI */
+    bool output_full; /* more input was not looked at, for its output */
     uint32_t cold_count;    /* times that the request at the head was parked */
     uint32_t auth_failures; /* wrong passwords in a row */
     uint32_t hold_ms;       /* nothing more is executed for so long ... */

@@ -429,7 +429,8 @@ static bool is_finished(const struct wdb_connection *connection)
         return true;
     }
     return connection->ended && (session->flags & WDB_SESSION_PARKED) == 0 &&
-           session->forwarded == 0 && wdb_list_empty(&session->ready_node);
+           session->forwarded == 0 && wdb_list_empty(&session->ready_node) &&
+           !session->output_full; /* then settle lets it go on */
 }
 
 /* It is to be closed although there is output for it. */

@@ -83,6 +83,19 @@ def test_half_closed():
         check_eq(server.cmd("EXISTS", "a4999"), 1)
 
 
+def test_half_closed_with_large_replies():
+    """So does who asks for more than is executed at once, however the system takes it."""
+    reply = b"$100000\r\n" + b"x" * 100000 + b"\r\n"
+    with Server() as server:
+        check_eq(server.cmd("SET", "large", b"x" * 100000), "OK")
+        for count, tail in ((40, b""), (16, b""), (40, b"*2\r\n$3\r\nGET\r\n$5\r\nla")):
+            for _ in range(5):
+                with Client(server.port) as client:
+                    client.send_raw(encode(["GET", "large"]) * count + tail)
+                    client.sock.shutdown(socket.SHUT_WR)
+                    check(client.file.read() == reply * count, "replies are missing")
+
+
 def test_protocol_errors():
     """A protocol error is answered, then the connection is closed."""
     cases = [
