@@ -13,6 +13,7 @@ strict is everything that an external server can be asked.
 """
 
 import argparse
+import fcntl
 import hashlib
 import json
 import os
@@ -77,9 +78,26 @@ def load(path):
 
 
 def store(path, value):
-    with open(path + ".tmp", "w", encoding="utf8") as file:
+    part = "%s.%d.tmp" % (path, os.getpid())
+    with open(part, "w", encoding="utf8") as file:
         json.dump(value, file, indent=1, sort_keys=True)
-    os.replace(path + ".tmp", path)
+    os.replace(part, path)
+
+
+def take_log_dir():
+    """build/redis-suite/logs, or logs.1 and so on while other runs have those;
+    and the lock, which is held until it is closed."""
+    number = 0
+    while True:
+        place = os.path.join(WORK, "logs" + (".%d" % number if number else ""))
+        os.makedirs(place, exist_ok=True)
+        lock = open(os.path.join(place, "lock"), "w", encoding="utf8")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return place, lock
+        except BlockingIOError:
+            lock.close()
+            number += 1
 
 
 class Suite:
@@ -88,6 +106,7 @@ class Suite:
     def __init__(self, profile):
         self.profile = profile
         self.args = SERVER_ARGS[profile]
+        self.log_dir, self.lock = take_log_dir()
         self.commands_path = os.path.join(WORK, "commands-%s.json" % profile)
         self.dependents_path = os.path.join(WORK, "dependents-%s.json" % profile)
         self.baseline_path = os.path.join(
@@ -153,9 +172,7 @@ class Suite:
 
     def run_file(self, name, excluded, program, args):
         """Run one file with the runner; (tests that passed, its output)."""
-        log_dir = os.path.join(WORK, "logs")
-        os.makedirs(log_dir, exist_ok=True)
-        place = os.path.join(log_dir, name.replace("/", "_"))
+        place = os.path.join(self.log_dir, name.replace("/", "_"))
         skip_path, save_path, out_path = (place + x for x in (
             ".skip", ".passed.json", ".out"))
         with open(skip_path, "w", encoding="latin1") as file:
@@ -164,13 +181,13 @@ class Suite:
             os.unlink(save_path)
         server = Server(*args, *self.args, program=program)
         # How the runner brings the server back when a test has killed it.
-        restart = os.path.join(log_dir, "restart.sh")
+        restart = os.path.join(self.log_dir, "restart.sh")
         with open(restart, "w", encoding="utf8") as file:
             file.write("#!/bin/sh\n%s </dev/null >>%s 2>&1 &\necho $! >>%s\n" % (
                 shlex.join(server.command()), server.log_path, restart + ".pids"))
         os.chmod(restart, 0o755)
         env = dict(os.environ, PROFILE=self.profile, BASELINE=self.baseline_path,
-                   SAVE=save_path, LOGDIR=log_dir, RESTART=restart, STALL="150",
+                   SAVE=save_path, LOGDIR=self.log_dir, RESTART=restart, STALL="150",
                    EXTRA="--skipfile " + skip_path)
         runner = next(r for r in RUNNERS if os.path.exists(r))
         try:
