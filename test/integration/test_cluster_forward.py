@@ -172,5 +172,39 @@ def test_clients_at_the_leader():
                  what="the end of its channel")
 
 
+def test_a_transaction_changes_the_session():
+    """SELECT in a queue holds for what comes behind EXEC, at any node."""
+    with Cluster(3) as cluster:
+        for node in cluster.nodes:
+            client = node.client()
+            key = "k" + node.name
+            queue = [["MULTI"], ["SELECT", "5"], ["SET", key, "1"], ["EXEC"]]
+            check_eq(client.pipeline(queue + [["INCR", key], ["SELECT", "0"], ["GET", key]]),
+                     ["OK", "QUEUED", "QUEUED", ["OK", "OK"], 2, "OK", None])
+            queue = [["MULTI"], ["SET", key, "1"], ["CLIENT", "REPLY", "OFF"], ["EXEC"]]
+            client.pipeline(queue[:-1])
+            client.send("EXEC")
+            client.send("SELECT", "3")
+            client.send("CLIENT", "REPLY", "ON")
+            client.send("GET", key)
+            check_eq(client.file.readline(), b"*2\r\n")
+            check_eq([client.read() for _ in range(3)], ["OK", "OK", None])
+
+
+def test_wait_with_a_node_down():
+    """WAIT does not count copies that nobody has, whatever it knows of the client."""
+    with Cluster(3) as cluster:
+        node, down = cluster.followers()
+        client = node.client()
+        down.kill()
+        check_eq(client.cmd("WATCH", "k"), "OK")
+        check_eq(client.cmd("SET", "x", "1"), "OK")
+        check_eq(client.cmd("UNWATCH"), "OK")
+        check_eq(client.cmd("WAIT", "2", "300"), 1)
+        check_eq(cluster.leader().client().cmd("WAIT", "2", "300"), 1)
+        down.start()
+        check_eq(client.cmd("WAIT", "2", "9223372036854775807"), 2)
+
+
 if __name__ == "__main__":
     main(globals())
