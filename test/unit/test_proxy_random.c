@@ -26,6 +26,8 @@
 #define LINKS_MAX    4
 #define HOLD_NS      (UINT64_C(900) * WDB_NS_PER_MS)
 #define DRAIN_NS     (UINT64_C(250) * WDB_NS_PER_MS)
+/* An EXEC behind which nothing may come. */
+#define IS_LAST(kind, number) ((kind) == 'E' && (number) % 2 == 0)
 
 struct entry {
     uint32_t client, number;
@@ -42,7 +44,8 @@ struct done {
 struct model_channel {
     uint64_t id; /* 0: free */
     uint64_t fed, answered;
-    bool feeding, silent, watching, refused;
+    bool feeding, silent, watching, refused, ended;
+    uint8_t read_level;
     uint32_t count;          /* requests in the block that comes */
     struct wdb_buffer input; /* whole and partial requests, one per "\n" */
     bool silents[OUTSTANDING];
@@ -82,7 +85,7 @@ struct client {
     struct wdb_buffer part;
     uint32_t write_last, write_acknowledged;
     bool watched; /* since the last exec */
-    bool closed;
+    bool closed, ending;
     bool gone;          /* another one comes in its place */
     uint32_t depth_max; /* requests that it has under way at most */
     size_t backlog;
@@ -310,7 +313,8 @@ static void issue(struct client *client)
     static const char kinds[] = "WWWRRRREPS";
     char head[64];
     if (client->closed || client->count >= client->depth_max ||
-        client->number + 1 >= ENTRIES_MAX) {
+        client->number + 1 >= ENTRIES_MAX ||
+        (client->ending && client->count > 0)) {
         return;
     }
     if (client->route == NULL) {
@@ -341,7 +345,10 @@ static void issue(struct client *client)
     memcpy(request->bytes, head, head_size);
     memset(request->bytes + head_size, 'x', fill);
     request->bytes[head_size + fill] = '\n';
-    request->flags = flags_of(kind);
+    client->ending = IS_LAST(kind, client->number);
+    request->flags =
+        flags_of(kind) | (client->ending ? WDB_PROXY_REQUEST_LAST : 0u);
+    request->read_level = below(world, 8) == 0 ? 2 : 0;
     request->count = kind == 'E' ? 3 : 1;
     struct expected *expected =
         &client->expected[(client->first + client->count) % OUTSTANDING];
@@ -430,9 +437,14 @@ static void take_frame(struct link *link, const struct wdb_proxy_frame *frame)
         channel->id = frame->channel;
         channel->window = WDB_CHANNEL_WINDOW;
         channel->refused = link->leaving;
+        channel->read_level = state.read_level;
         break;
     case WDB_PROXY_FRAME_STATE:
         CHECK_EQ(wdb_channel_state_decode(frame->payload, &state), 0);
+        if (channel != NULL && channel->read_level != state.read_level) {
+            CHECK(channel->waiting == 0);
+            channel->read_level = state.read_level;
+        }
         break;
     case WDB_PROXY_FRAME_REQUEST:
         if (channel != NULL) {
@@ -505,6 +517,8 @@ static void execute(struct link *link, struct model_channel *channel)
     *done = (struct done){.is_write = strchr("WES", kind) != NULL};
     done->silent = channel->silents[channel->silent_first % OUTSTANDING];
     CHECK_EQ(done->silent, kind == 'S');
+    CHECK(!channel->ended);
+    channel->ended = IS_LAST(kind, number);
     channel->silent_first = (channel->silent_first + 1) % OUTSTANDING;
     channel->waiting--;
     if (done->is_write) {
