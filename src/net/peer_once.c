@@ -1,6 +1,6 @@
 /*
  * peer_once.c - what is asked of the transport now and then: who answers at an
- * address, a connection for clients' requests, another secret.
+ * address, a connection for clients' requests.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -99,39 +99,6 @@ int wdb_peer_net_forward(struct wdb_peer_net *net, wdb_node_id id,
         .net = net, .id = id, .done = done, .arg = arg};
     snprintf(request->address, sizeof(request->address), "%s", raft_address);
     int code = wdb_raft_loop_post(net->loop, start_forward, request);
-    if (code != 0) {
-        free(request);
-    }
-    return code;
-}
-
-struct new_secret {
-    struct wdb_peer_net *net;
-    struct wdb_peer_secret secret;
-};
-
-static void take_secret(void *context)
-{
-    struct new_secret *request = context;
-    struct wdb_peer_net *net = request->net;
-    net->secret = request->secret;
-    WDB_LIST_FOREACH(node, &net->dials)
-    {
-        wdb_peer_dial_hurry(WDB_LIST_ENTRY(node, struct wdb_peer_dial, node));
-    }
-    memset(request, 0, sizeof(*request));
-    free(request);
-}
-
-int wdb_peer_net_set_secret(struct wdb_peer_net *net,
-                            const struct wdb_peer_secret *secret)
-{
-    struct new_secret *request = malloc(sizeof(*request));
-    if (request == NULL) {
-        return WALKERDB_ENOMEM;
-    }
-    *request = (struct new_secret){net, *secret};
-    int code = wdb_raft_loop_post(net->loop, take_secret, request);
     if (code != 0) {
         free(request);
     }

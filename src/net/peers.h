@@ -85,9 +85,6 @@ void wdb_peer_net_free(struct wdb_peer_net *net);
 
 /* --- any thread --------------------------------------------------------------- */
 
-/* There is a secret now (JOIN brought it). ENOMEM. */
-WDB_MUST_CHECK int wdb_peer_net_set_secret(
-    struct wdb_peer_net *net, const struct wdb_peer_secret *secret);
 /*
  * Dial a node (id 0: whoever answers) for clients' requests. done is called
  * once, on the raft thread, within some seconds: code 0 and a non-blocking

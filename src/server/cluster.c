@@ -36,8 +36,8 @@ struct wdb_server_cluster {
     struct wdb_file *raft_lock; /* nobody else has -raftdir in use */
     struct wdb_identity identity;
     bool has_identity;
-    struct wdb_peer_secret secret;
-    bool secret_came; /* later than the start; of the thread that joins */
+    struct wdb_peer_secret
+        secret; /* never changes; none: starts anew with it */
     struct wdb_raft_loop *loop;
     struct wdb_peer_net *peers;
     struct wdb_raft *raft;
@@ -633,10 +633,10 @@ static void look_for_secret(struct wdb_server_cluster *c)
 {
     struct wdb_peer_secret secret;
     char *message = NULL;
-    if (!c->secret.is_set && !c->secret_came &&
+    if (!c->secret.is_set &&
         wdb_peer_secret_load(c->secret_dir, &secret, &message) == 0 &&
         secret.is_set) {
-        c->secret_came = wdb_peer_net_set_secret(c->peers, &secret) == 0;
+        c->options.on_secret(c->options.context);
     }
     free(message);
 }
@@ -667,7 +667,7 @@ static int keep_secret(void *context, struct wdb_slice text)
     int code =
         wdb_peer_secret_write_text(c->secret_dir, text, &secret, &message);
     if (code == 0) {
-        code = wdb_peer_net_set_secret(c->peers, &secret);
+        c->options.on_secret(c->options.context);
     } else {
         wdb_logger_print(c->options.logger, WDB_LOG_WARNING,
                          "The cluster's secret can't be kept: %s",
@@ -684,6 +684,7 @@ static int start_join(struct wdb_server_cluster *c)
         .logger = c->options.logger,
         .self = c->self,
         .wants_secret = !c->secret.is_set,
+        .secret_dir = c->secret_dir,
         .is_member = is_member,
         .keep_secret = keep_secret,
         .context = c,

@@ -42,6 +42,9 @@ struct wdb_server_cluster_options {
     /* The node cannot go on. Any thread. */
     void (*on_failure)(void *context, int error, const char *message);
     void (*on_progress)(void *context, uint64_t done, uint64_t total);
+    /* The cluster's secret came, and is in its file: start anew, since nothing
+     * here has it. Any thread, maybe more than once. */
+    void (*on_secret)(void *context);
     /* A socket for clients' requests, from another node; the callee's. On the
      * raft thread. */
     void (*on_forward)(void *context, int fd, wdb_node_id peer);

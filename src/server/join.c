@@ -166,8 +166,21 @@ static bool read_line(struct wdb_join *join, int fd, char *out, size_t size)
     return false;
 }
 
+/* Taken in, but nobody is going to talk to a node without the secret (unless
+ * none has one). */
+static void miss_secret(struct wdb_join *join, const char *address)
+{
+    char text[300];
+    snprintf(text, sizeof(text),
+             "no secret of the cluster came with the answer: copy a member's "
+             "cluster-secret to %.100s (mode 600), or set masterauth to the "
+             "members' password",
+             join->options.secret_dir);
+    complain(join, address, text);
+}
+
 /* The reply to JOIN ... SECRET: "*2", "+OK" or "$2 OK", "$64", the secret. */
-static bool read_secret(struct wdb_join *join, int fd)
+static bool read_secret(struct wdb_join *join, int fd, const char *address)
 {
     char line[REPLY_SIZE];
     bool done = false;
@@ -179,7 +192,8 @@ static bool read_secret(struct wdb_join *join, int fd)
             done = join->options.keep_secret(join->options.context,
                                              wdb_slice_str(line)) == 0;
         } else if (line[0] == '_' || strcmp(line, "$-1") == 0) {
-            return true; /* there is none to give */
+            miss_secret(join, address);
+            return true;
         }
     }
     return done;
@@ -208,11 +222,14 @@ static bool ask(struct wdb_join *join, int fd, const char *address)
         return false;
     }
     if (line[0] == '*') {
-        return read_secret(join, fd);
+        return read_secret(join, fd, address);
     }
     if (line[0] != '+') {
         complain(join, address, line[0] == '-' ? line + 1 : line);
         return false;
+    }
+    if (o->wants_secret) {
+        miss_secret(join, address); /* not asked for on our behalf */
     }
     return true;
 }

@@ -20,6 +20,7 @@ struct wdb_join_options {
     char password[1024];
     struct wdb_member self;
     bool wants_secret;
+    const char *secret_dir; /* for texts; borrowed */
     /* Is this node a member, at these addresses? Any thread. */
     bool (*is_member)(void *context);
     /* The cluster's secret came. */

@@ -37,9 +37,14 @@ static void end_loop(struct wdb_server *server)
         unlink(server->pidfile);
         _exit(1);
     }
-    wdb_logger_print(&server->log_file.logger, WDB_LOG_WARNING,
-                     "User requested shutdown...");
-    wdb_process_notify("STOPPING=1");
+    if (atomic_load(&server->stop_kind) == WDB_STOP_ANEW) {
+        wdb_logger_print(&server->log_file.logger, WDB_LOG_NOTICE,
+                         "The cluster's secret came: starting anew with it");
+    } else {
+        wdb_logger_print(&server->log_file.logger, WDB_LOG_WARNING,
+                         "User requested shutdown...");
+        wdb_process_notify("STOPPING=1");
+    }
     uv_stop(&server->loop);
 }
 

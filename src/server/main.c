@@ -57,13 +57,11 @@ static int prepare(struct wdb_server *server)
     return 0;
 }
 
-static int serve(struct wdb_server *server)
+/* From start to release; the exit code. */
+static int serve_once(struct wdb_server *server)
 {
     char *message = NULL;
-    int exit_code = prepare(server);
-    if (exit_code != 0) {
-        return exit_code;
-    }
+    int exit_code;
     if (wdb_server_start(server, &message) == 0) {
         exit_code = wdb_server_run(server);
     } else {
@@ -74,6 +72,18 @@ static int serve(struct wdb_server *server)
     }
     free(message);
     wdb_server_release(server);
+    return exit_code;
+}
+
+static int serve(struct wdb_server *server)
+{
+    int exit_code = prepare(server);
+    if (exit_code != 0) {
+        return exit_code;
+    }
+    do {
+        exit_code = serve_once(server);
+    } while (exit_code == 0 && wdb_server_is_renewed(server));
     return exit_code;
 }
 

@@ -8,6 +8,7 @@
 #include "server/server.h"
 
 #include <errno.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -80,6 +81,13 @@ static void on_progress(void *context, uint64_t done, uint64_t total)
     wdb_progress_update(&server->progress, done, total);
 }
 
+/* Keys are hashed by the secret, and what has a hash (a queued transaction, a
+ * held request) keeps it: so it is not changed while the server runs. */
+static void on_secret(void *context)
+{
+    wdb_server_ask_stop(context, WDB_STOP_ANEW);
+}
+
 /* Another node hands over a connection for its clients. */
 static void on_forward(void *context, int fd, wdb_node_id peer)
 {
@@ -98,6 +106,7 @@ static int find_cluster(struct wdb_server *server,
         .dir = server->dir,
         .on_failure = on_failure,
         .on_progress = on_progress,
+        .on_secret = on_secret,
         .on_forward = on_forward,
         .context = server,
     };
@@ -457,4 +466,14 @@ void wdb_server_release(struct wdb_server *server)
     if (server->pidfile[0] != '\0') {
         unlink(server->pidfile);
     }
+}
+
+bool wdb_server_is_renewed(struct wdb_server *server)
+{
+    if (atomic_load(&server->stop_kind) != WDB_STOP_ANEW) {
+        return false;
+    }
+    const size_t kept = offsetof(struct wdb_server, dir);
+    memset((char *)server + kept, 0, sizeof(*server) - kept);
+    return true;
 }

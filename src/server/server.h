@@ -20,6 +20,7 @@ struct wdb_server {
     struct wdb_config *config;
     struct wdb_log_file log_file;
     bool has_log_file;
+    /* From here on: of one run, zeros before it. */
     char dir[WDB_PATH_SIZE_MAX];
     char pidfile[WDB_PATH_SIZE_MAX]; /* "" if none was written */
     struct wdb_context context;
@@ -45,6 +46,7 @@ struct wdb_server {
 
 enum wdb_stop_kind {
     WDB_STOP_NONE,
+    WDB_STOP_ANEW, /* the cluster's secret came: start again with it */
     WDB_STOP_PLAIN,
     WDB_STOP_SAVE, /* a backup first; if it fails, go on serving */
     WDB_STOP_SAVE_FORCE,
@@ -61,6 +63,8 @@ int wdb_server_force(struct wdb_server *server, bool yes);
 int wdb_server_run(struct wdb_server *server);
 /* Stop what runs, in order: connections, log, database. */
 void wdb_server_release(struct wdb_server *server);
+/* It was released: shall it be started anew? Then it is ready for that. */
+bool wdb_server_is_renewed(struct wdb_server *server);
 /* Any thread. */
 void wdb_server_ask_stop(struct wdb_server *server, enum wdb_stop_kind kind);
 

@@ -161,5 +161,78 @@ def test_secret_by_password():
         wait_for(lambda: "becomes a voter" in one.log(), 30)
 
 
+def start_with_password(cluster):
+    """The founder, whose clients say the password."""
+    first = cluster.nodes[0]
+    own_path(first)
+    first.start(wait=False)
+    wait_for(lambda: "serving as leader" in first.log(), 30)
+    return first
+
+
+def knows(node):
+    client = node.client()
+    check_eq(client.cmd("AUTH", "word"), "OK")
+    return client
+
+
+def scan(client, cursor, count):
+    """(cursor, keys) behind some steps, or at the end."""
+    found = set()
+    for _ in range(count):
+        cursor, keys = client.cmd("SCAN", cursor, "COUNT", "100")
+        found |= set(keys)
+        if cursor == b"0":
+            break
+    return cursor, found
+
+
+def test_secret_by_password_goes_on():
+    """A node that got the secret by JOIN has it like any other: a cursor of SCAN goes
+    on there, and when it leads it gives the secret to the next one."""
+    with Cluster(1, start=False, args=["--requirepass", "word", "--masterauth", "word"]) as cluster:
+        one = start_with_password(cluster)
+        two = cluster.new_node()
+        secret = own_path(two)
+        two.start(wait=False)
+        wait_for(lambda: "becomes a voter" in one.log(), 30)
+        check("starting anew" in two.log(), two.log())
+        client = knows(one)
+        names = {b"key:%d" % i for i in range(3000)}
+        check_eq(set(client.pipeline([("SET", name, "1") for name in names])), {"OK"})
+        cursor, found = scan(client, "0", 10)
+        check(0 < len(found) < len(names), len(found))
+        check_eq(client.cmd("RAFT", "TRANSFER", two.name), "OK")
+        other = knows(two)
+        wait_for(lambda: other.cmd("ROLE")[0] == b"master", 20)
+        found |= scan(other, cursor, 100)[1]
+        check_eq(len(names - found), 0)
+        three = cluster.new_node()
+        third = own_path(three)
+        three.start(wait=False)
+        wait_for(lambda: os.path.exists(third), 30)
+        wait_for(lambda: "becomes a voter" in two.log(), 30)
+        with open(secret) as wanted, open(third) as file:
+            check_eq(file.read(), wanted.read())
+
+
+def test_secret_that_does_not_come():
+    """Without a password the secret stays where it is, and the node says what to
+    do about that."""
+    with Cluster(2, start=False) as cluster:
+        one, two = cluster.nodes
+        secret = own_path(two)
+        one.start()
+        cluster.wait_leader()
+        two.start()
+        wait_for(lambda: "no secret of the cluster came" in two.log(), 20)
+        check(two.path in two.log(), two.log())
+        os.makedirs(two.path, mode=0o700, exist_ok=True)
+        shutil.copy(os.path.join(one.path, "cluster-secret"), secret + ".tmp")
+        os.chmod(secret + ".tmp", 0o600)
+        os.rename(secret + ".tmp", secret)
+        cluster.wait_members(2)  # it finds the file by itself
+
+
 if __name__ == "__main__":
     main(globals())

@@ -475,8 +475,21 @@ TEST(other_cluster)
     close_node(&b);
 }
 
-/* Another secret: nobody gets in, and the file is named; with the right one,
- * given at run time, they find each other. */
+/* The same node anew, with this secret. */
+static void reopen_node(struct node *node, const struct wdb_peer_secret *secret)
+{
+    char address[64];
+    const wdb_node_id id = node->identity.id;
+    const uint64_t cluster_id = node->identity.cluster_id;
+    memcpy(address, node->address, sizeof(address));
+    close_node(node);
+    open_node(node, id, address, secret);
+    node->identity.cluster_id = cluster_id;
+    start_node(node);
+}
+
+/* Another secret: nobody gets in, and the file is named; with the right one they
+ * find each other. */
 TEST(other_secret)
 {
     struct node a, b;
@@ -487,7 +500,7 @@ TEST(other_secret)
     set_members(&a, &b, NULL);
     WAIT(&a, log_has(&a, "/path/cluster-secret"));
     CHECK_EQ(a.connects, 0);
-    CHECK_EQ(wdb_peer_net_set_secret(b.net, secret_of(1)), 0);
+    reopen_node(&b, secret_of(1));
     WAIT(&a, a.connects == 1);
     close_node(&a);
     close_node(&b);
@@ -609,7 +622,7 @@ TEST(probes)
     probe(&a, "no address");
     CHECK_EQ(a.probe_code, WALKERDB_EINVALID);
     CHECK(strstr(a.probe_text, "HOST:PORT") != NULL);
-    CHECK_EQ(wdb_peer_net_set_secret(b.net, secret_of(2)), 0);
+    reopen_node(&b, secret_of(2));
     probe(&a, b.address);
     CHECK_EQ(a.probe_code, WALKERDB_EIO);
     CHECK(strstr(a.probe_text, "secret") != NULL);
