@@ -521,6 +521,13 @@ static void on_read(uv_stream_t *stream, ssize_t size, const uv_buf_t *buf)
 
 /* --- the handshake -------------------------------------------------------------------------- */
 
+/* A node of another cluster, that has our secret, wanted a member of its own. */
+static bool is_other_cluster(const struct wdb_handshake *h)
+{
+    return h->peer_proved && h->reason == WDB_REASON_CLUSTER &&
+           h->wanted != 0 && h->wanted != h->options.self.id;
+}
+
 static void refused(struct wdb_peer_connection *c)
 {
     struct wdb_handshake *h = c->handshake;
@@ -535,6 +542,10 @@ static void refused(struct wdb_peer_connection *c)
         } else {
             wdb_peer_net_complain(net, "refused %s at the raft port: %s",
                                   c->remote, h->message);
+        }
+        if (is_other_cluster(h) && net->callbacks.on_other_cluster != NULL) {
+            net->callbacks.on_other_cluster(net->callbacks.context, h->peer.id,
+                                            h->peer.cluster_id);
         }
     } else if (h->by_proved_peer && h->reason == WDB_REASON_REMOVED &&
                net->callbacks.on_removed != NULL) {

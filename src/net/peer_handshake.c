@@ -229,6 +229,14 @@ static bool check_to(struct wdb_handshake *h, wdb_node_id wanted,
     return false;
 }
 
+/* Is the other end whom we may talk to? Only who has proved to know the secret is
+ * judged by what it says, and is told so with a MAC. */
+static bool check_peer(struct wdb_handshake *h, wdb_node_id wanted,
+                       wdb_node_id there)
+{
+    return check_cluster(h, h->peer.cluster_id) && check_to(h, wanted, there);
+}
+
 /* --- reading -------------------------------------------------------------------------- */
 
 struct reader {
@@ -330,11 +338,10 @@ static void take_hello(struct wdb_handshake *h, const uint8_t *data,
     h->peer = peer;
     h->has_peer = true;
     remember(h, data, size);
-    if (!check_secret(h, data[21] != 0) || !check_cluster(h, peer.cluster_id) ||
-        !check_to(h, wdb_load64(data + 40), h->options.self.id)) {
-        return;
+    h->wanted = wdb_load64(data + 40);
+    if (check_secret(h, data[21] != 0)) {
+        put_challenge(h);
     }
-    put_challenge(h);
 }
 
 static void take_proof(struct wdb_handshake *h, const uint8_t *data,
@@ -351,6 +358,10 @@ static void take_proof(struct wdb_handshake *h, const uint8_t *data,
         return;
     }
     remember(h, data, size);
+    h->peer_proved = options->secret.is_set;
+    if (!check_peer(h, h->wanted, options->self.id)) {
+        return;
+    }
     if (h->purpose != WDB_PURPOSE_PROBE && options->is_removed != NULL &&
         options->is_removed(options->context, h->peer.id)) {
         fail(h, WDB_REASON_REMOVED,
@@ -373,6 +384,26 @@ static void take_proof(struct wdb_handshake *h, const uint8_t *data,
 
 /* --- initiator ---------------------------------------------------------------------------- */
 
+/* The acceptor has another secret; and maybe it is of another cluster. */
+static void fail_secret(struct wdb_handshake *h)
+{
+    const uint64_t ours = h->options.self.cluster_id;
+    const uint64_t theirs = h->peer.cluster_id;
+    if (ours != 0 && theirs != 0 && ours != theirs) {
+        fail(h, WDB_REASON_SECRET,
+             "this address belongs to cluster %016" PRIx64
+             ", which has another secret; the node that dialed it is in "
+             "cluster %016" PRIx64
+             " (was a disk lost, or did an address move?)",
+             theirs, ours);
+        return;
+    }
+    fail(h, WDB_REASON_SECRET,
+         "node %016" PRIx64 " of cluster %016" PRIx64 " has another cluster "
+         "secret than this node (%s/%s): copy the file of one to the other",
+         h->peer.id, theirs, h->options.secret_dir, WDB_PEER_SECRET_NAME);
+}
+
 static void take_challenge(struct wdb_handshake *h, const uint8_t *data,
                            size_t size)
 {
@@ -392,18 +423,12 @@ static void take_challenge(struct wdb_handshake *h, const uint8_t *data,
         fail_protocol(h);
         return;
     }
-    if (!check_protected(h) || !check_cluster(h, h->peer.cluster_id) ||
-        !check_to(h, h->options.to, h->peer.id)) {
+    if (!check_protected(h)) {
         return;
     }
     if (!is_mac(h, "acceptor", wdb_slice(data, CHALLENGE_MAC),
                 data + CHALLENGE_MAC)) {
-        fail(h, WDB_REASON_SECRET,
-             "node %016" PRIx64 " of cluster %016" PRIx64
-             " has another cluster "
-             "secret than this node (%s/%s): copy the file of one to the other",
-             h->peer.id, h->peer.cluster_id, h->options.secret_dir,
-             WDB_PEER_SECRET_NAME);
+        fail_secret(h);
         return;
     }
     remember(h, data, size);
@@ -431,6 +456,9 @@ static void take_welcome(struct wdb_handshake *h, const uint8_t *data,
                 data + HEAD_SIZE)) {
         fail(h, WDB_REASON_SECRET, "the answer was changed on its way");
         return;
+    }
+    if (!check_peer(h, h->options.to, h->peer.id)) {
+        return; /* the acceptor should have seen that */
     }
     h->peer = peer;
     h->state = WDB_HANDSHAKE_DONE;

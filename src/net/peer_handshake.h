@@ -11,6 +11,9 @@
  *     WELCOME   my member, MAC ("welcome") | REFUSED reason, text, MAC or none
  *                       <----------------------
  *
+ * Who is of another cluster, or not whom the initiator wanted, is refused behind
+ * both proofs: so each knows that it was told by a node with the secret.
+ *
  * MACs are HMAC-SHA256 with the cluster's secret over a label and every byte
  * sent before, so they bind both ids, both cluster ids, the channel and both
  * nonces: none can be replayed, reflected or used for another connection. What
@@ -104,6 +107,10 @@ struct wdb_handshake {
      * initiator name and addresses are there when it is DONE. */
     struct wdb_handshake_party peer;
     bool has_peer; /* id, and for the acceptor all of peer, was read */
+    /* Acceptor: whom the initiator wants (0: anybody); whether it has proved to
+     * know the secret (never without one), and so whom it is sent by. */
+    wdb_node_id wanted;
+    bool peer_proved;
     enum wdb_handshake_purpose purpose;
     /* The wall clock of this side: set it before feeding. */
     uint64_t clock_ms;

@@ -49,6 +49,10 @@ struct wdb_peer_net_callbacks {
     bool (*is_removed)(void *context, wdb_node_id id);
     /* A member (proved) says that we were removed. Maybe often. */
     void (*on_removed)(void *context, wdb_node_id by);
+    /* A node (proved) of that cluster looks for another one of its members at
+     * our address. Maybe often. */
+    void (*on_other_cluster)(void *context, wdb_node_id by,
+                             uint64_t cluster_id);
     /* A connection for clients' requests, from this node: the socket is the
      * callee's now; it is non-blocking. NULL: such connections are closed. */
     void (*on_forward)(void *context, int fd, wdb_node_id peer);

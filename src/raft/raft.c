@@ -353,6 +353,30 @@ void wdb_raft_told_removed(struct wdb_raft *raft, wdb_node_id by)
                  (unsigned long long)by);
 }
 
+void wdb_raft_told_other_cluster(struct wdb_raft *raft, wdb_node_id by,
+                                 uint64_t cluster_id)
+{
+    if (raft->removed || raft->failed || raft->members.count != 1 ||
+        raft->members.members[0].id != raft->self) {
+        return;
+    }
+    raft->removed = true;
+    raft->identity->removed = true; /* else it serves after each start, a bit */
+    if (wdb_raft_store_vote(raft, raft->identity->term,
+                            raft->identity->voted_for) != 0) {
+        return;
+    }
+    wdb_raft_fail(raft, WALKERDB_EMISMATCH,
+                  "this address is that of a member of cluster %016llx, says "
+                  "node %016llx of it; but this node is alone in a cluster of "
+                  "its own, %016llx: its disk was lost or replaced. What was "
+                  "written to it since is not in that cluster. RAFT REMOVE the "
+                  "old node there, then start with empty -dir and -raftdir, "
+                  "-join and a new -id",
+                  (unsigned long long)cluster_id, (unsigned long long)by,
+                  (unsigned long long)raft->identity->cluster_id);
+}
+
 void wdb_raft_writable(struct wdb_raft *raft, wdb_node_id id,
                        enum wdb_peer_channel channel)
 {

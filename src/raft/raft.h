@@ -141,6 +141,11 @@ bool wdb_raft_is_removed(const struct wdb_raft *raft, wdb_node_id id);
 /* A peer that proved to know the secret says that we were removed: the entry
  * itself may never reach us. */
 void wdb_raft_told_removed(struct wdb_raft *raft, wdb_node_id by);
+/* A node of another cluster, with our secret, has our address in its list of
+ * members, for a node that was here before. Alone in our own cluster we are what
+ * was made of an emptied disk: fails the node, for good. */
+void wdb_raft_told_other_cluster(struct wdb_raft *raft, wdb_node_id by,
+                                 uint64_t cluster_id);
 
 /* --- executing and the gate: [any] --------------------------------------------- */
 

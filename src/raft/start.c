@@ -131,8 +131,9 @@ static int check_pair(struct wdb_raft *raft, char **message_out)
     const bool cluster = wdb_log_is_cluster(raft->log);
     if (identity->removed) {
         return refuse(message_out, WALKERDB_EINVALID,
-                      "this node was removed from its cluster and may not come "
-                      "back under its id: start with empty -dir and -raftdir "
+                      "this node was removed from its cluster (or its address "
+                      "is another cluster's) and may not come back under its "
+                      "id: start with empty -dir and -raftdir "
                       "and a new -id");
     }
     if (!cluster && (identity->log_nonce == 0 ||

@@ -525,6 +525,12 @@ static void on_removed(void *context, wdb_node_id by)
     wdb_raft_told_removed(c->raft, by);
 }
 
+static void on_other_cluster(void *context, wdb_node_id by, uint64_t cluster_id)
+{
+    const struct wdb_server_cluster *c = context;
+    wdb_raft_told_other_cluster(c->raft, by, cluster_id);
+}
+
 static void on_forward(void *context, int fd, wdb_node_id peer)
 {
     const struct wdb_server_cluster *c = context;
@@ -546,6 +552,7 @@ static int make_peers(struct wdb_server_cluster *c, char **message_out)
                       .on_connected = on_connected,
                       .is_removed = is_removed,
                       .on_removed = on_removed,
+                      .on_other_cluster = on_other_cluster,
                       .on_forward = on_forward,
                       .context = c},
     };

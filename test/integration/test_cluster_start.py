@@ -275,6 +275,36 @@ def test_row_19():
         check_eq(node.cmd("GET", "a"), b"1")
 
 
+def test_row_6_founder_that_lost_its_disk():
+    """The founder's line on empty directories founds another cluster; the members of
+    the first one tell it what it is, and it ends for good. With -join it is refused
+    because of its name."""
+    with Cluster(3) as cluster:
+        first = cluster.nodes[0]
+        check_eq(cluster.leader().cmd("SET", "a", "1"), "OK")
+        first.kill()
+        cluster.wait_leader()
+        first.wipe()
+        first.start(wait=False)
+        code, log = first.ended()
+        check_eq(code, 1, log)
+        check("address is that of a member of cluster" in log, log)
+        first.start(wait=False)
+        refused(first, "empty -dir and -raftdir")
+        check_eq(cluster.leader().cmd("GET", "a"), b"1")
+        first.wipe()
+        first.join = cluster.nodes[1].tcp
+        first.start(wait=False)
+        refused_or_waits(first)
+        first.kill()
+        check_eq(cluster.leader().cmd("RAFT", "REMOVE", first.name), "OK")
+        first.wipe()
+        first.name = "node04"
+        first.start(wait=False)
+        cluster.wait_members(3)
+        check_eq(first.cmd("GET", "a"), b"1")
+
+
 def test_row_20():
     """Two processes do not share a -raftdir, whatever their -dir; once the first
     one has ended, or was killed, it is free."""

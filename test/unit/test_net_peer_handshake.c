@@ -240,16 +240,61 @@ TEST(every_byte_counts)
     }
 }
 
-/* Another cluster: the text names both. */
+/* Another cluster: the text names both, and both ends know that who says so has
+ * the secret. */
 TEST(other_cluster)
 {
     struct pair pair;
     init_pair(&pair);
     pair.b.self.cluster_id = 0xdd;
+    pair.a.to = 0xcc; /* who was there before */
     expect_failure(&pair, WDB_REASON_CLUSTER, "00000000000000c1");
     CHECK(strstr(pair.initiator.message, "00000000000000dd") != NULL);
-    CHECK(pair.initiator.by_peer && !pair.initiator.by_proved_peer);
+    CHECK(pair.initiator.by_peer && pair.initiator.by_proved_peer);
     CHECK_STR(pair.acceptor.message, pair.initiator.message);
+    CHECK(pair.acceptor.peer_proved);
+    CHECK_EQ(pair.acceptor.wanted, 0xcc);
+}
+
+/* Who has another secret, or none, proves nothing by a HELLO of another cluster. */
+TEST(other_cluster_without_proof)
+{
+    struct pair pair;
+    init_pair(&pair);
+    pair.b.self.cluster_id = 0xdd;
+    pair.b.secret.key[0] ^= 1;
+    expect_failure(&pair, WDB_REASON_SECRET, "00000000000000dd");
+    CHECK(!pair.acceptor.peer_proved);
+    init_pair(&pair);
+    pair.b.self.cluster_id = 0xdd;
+    pair.a.secret = pair.b.secret = (struct wdb_peer_secret){.is_set = false};
+    pair.a.is_loopback = pair.b.is_loopback = true;
+    expect_failure(&pair, WDB_REASON_CLUSTER, "00000000000000dd");
+    CHECK(!pair.acceptor.peer_proved && !pair.initiator.by_proved_peer);
+}
+
+/* An initiator does not count on the acceptor to see that. */
+TEST(acceptor_that_does_not_look)
+{
+    for (int i = 0; i < 2; i++) {
+        struct pair pair;
+        init_pair(&pair);
+        wdb_handshake_init_initiator(&pair.initiator, &pair.a);
+        wdb_handshake_init_acceptor(&pair.acceptor, &pair.b);
+        carry(&pair, true, 4096);
+        carry(&pair, false, 4096);
+        carry(&pair, true, 4096);
+        REQUIRE_EQ(pair.acceptor.state, WDB_HANDSHAKE_DONE);
+        if (i == 0) {
+            pair.initiator.options.to = 0xcc;
+        } else {
+            pair.initiator.options.self.cluster_id = 0xdd;
+        }
+        carry(&pair, false, 4096);
+        CHECK_EQ(pair.initiator.state, WDB_HANDSHAKE_FAILED);
+        CHECK_EQ(pair.initiator.reason,
+                 i == 0 ? WDB_REASON_IDENTITY : WDB_REASON_CLUSTER);
+    }
 }
 
 /* A node that is in no cluster yet is taken, and takes; so is any probe. */

@@ -36,6 +36,7 @@ struct node {
     bool out_of_order, bad_piece;
     wdb_node_id from;
     uint32_t connects, breaks, writables, removals, turns;
+    uint32_t other_clusters; /* by node 1 of cluster 77 */
     int forward_fd;
     wdb_node_id forward_peer;
     char log[8192];
@@ -163,6 +164,14 @@ static void on_removed(void *context, wdb_node_id by)
     unlock(node);
 }
 
+static void on_other_cluster(void *context, wdb_node_id by, uint64_t cluster_id)
+{
+    struct node *node = context;
+    lock(node);
+    node->other_clusters += by == 1 && cluster_id == CLUSTER;
+    unlock(node);
+}
+
 static void on_forward(void *context, int fd, wdb_node_id peer)
 {
     struct node *node = context;
@@ -223,6 +232,7 @@ static void open_node(struct node *node, wdb_node_id id, const char *address,
                       .on_connected = on_connected,
                       .is_removed = is_removed,
                       .on_removed = on_removed,
+                      .on_other_cluster = on_other_cluster,
                       .on_forward = on_forward,
                       .context = node},
     };
@@ -471,8 +481,35 @@ TEST(other_cluster)
     WAIT(&a, log_has(&a, "cluster 000000000000004e"));
     WAIT(&b, log_has(&b, "cluster 000000000000004d"));
     CHECK_EQ(a.connects, 0);
+    CHECK_EQ(b.other_clusters, 0); /* it is whom they want */
     close_node(&a);
     close_node(&b);
+}
+
+/* What was made anew at the address of a member is told so, if both have the
+ * secret. */
+TEST(other_cluster_at_address)
+{
+    struct node a, b, c;
+    struct node old_b = {.identity = {.id = 20, .name = "b"}};
+    struct node old_c = {.identity = {.id = 30, .name = "c"}};
+    open_node(&a, 1, "127.0.0.1:0", secret_of(1));
+    open_node(&b, 2, "127.0.0.1:0", secret_of(1));
+    open_node(&c, 3, "127.0.0.1:0", secret_of(2));
+    b.identity.cluster_id = c.identity.cluster_id = 78;
+    memcpy(old_b.address, b.address, sizeof(b.address));
+    memcpy(old_c.address, c.address, sizeof(c.address));
+    start_node(&a);
+    start_node(&b);
+    start_node(&c);
+    set_members(&a, &old_b, &old_c);
+    WAIT(&b, b.other_clusters > 0);
+    WAIT(&a, log_has(&a, "another secret"));
+    CHECK_EQ(c.other_clusters, 0);
+    CHECK_EQ(a.connects, 0);
+    close_node(&a);
+    close_node(&b);
+    close_node(&c);
 }
 
 /* The same node anew, with this secret. */
