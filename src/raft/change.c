@@ -511,9 +511,13 @@ void wdb_raft_change_lost(struct wdb_raft *raft)
 
 void wdb_raft_change_release(struct wdb_raft *raft)
 {
+    struct wdb_raft_job *next;
     take_inbox(raft);
-    while (raft->jobs != NULL) {
-        end(raft->jobs, WALKERDB_ECLOSED, "the node is stopping");
-        free_job(raft, raft->jobs);
+    for (struct wdb_raft_job *job = raft->jobs; job != NULL; job = next) {
+        next = job->next;
+        end(job, WALKERDB_ECLOSED, "the node is stopping");
+        if (job->step != STEP_PROBING) {
+            free_job(raft, job);
+        }
     }
 }

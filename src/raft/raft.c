@@ -238,6 +238,7 @@ void wdb_raft_free(struct wdb_raft *raft)
         return;
     }
     wdb_raft_stop(raft);
+    wdb_assert(raft->jobs == NULL); /* every probe was told */
     wdb_core_free(raft->core);
     wdb_members_release(&raft->members);
     wdb_members_release(&raft->members_committed);

@@ -90,8 +90,9 @@ void wdb_raft_options_init(struct wdb_raft_options *options);
 WDB_MUST_CHECK int wdb_raft_new(const struct wdb_raft_options *options,
                                 struct wdb_raft **out, char **message_out);
 /* Take part no more: requests are answered, transfers end. What the transport
- * still delivers is dropped. Jobs off the loop may still end afterwards; free
- * comes behind them. [raft] */
+ * still delivers is dropped. Jobs off the loop may still end afterwards, and the
+ * transport tells of each probe that is under way; free comes behind them.
+ * [raft] */
 void wdb_raft_stop(struct wdb_raft *raft);
 /* The database is closed by its owner, afterwards. [raft], all others quiet. */
 void wdb_raft_free(struct wdb_raft *raft);

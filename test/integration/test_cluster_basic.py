@@ -6,6 +6,7 @@ import ctypes
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -407,6 +408,19 @@ def test_join_is_idempotent():
     for node in cluster.nodes[1:]:
         check_eq(cluster.leader().cmd("JOIN", node.name, node.raft, node.tcp), "OK")
     check_eq(sorted(m["id"] for m in cluster.members()), before)
+
+
+def test_stop_while_a_join_probes():
+    """A node that stops while it asks who is at an address answers that, and ends
+    well."""
+    with socket.socket() as silent, Cluster(1) as cluster:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        node = cluster.nodes[0]
+        client = node.client()
+        client.send("JOIN", "node09", "127.0.0.1:%d" % silent.getsockname()[1], "127.0.0.1:1")
+        time.sleep(0.3)
+        check_eq(node.stop(), 0, node.log())
 
 
 def test_join_through_a_follower():

@@ -27,12 +27,13 @@ struct cluster_flight {
 
 struct probe {
     struct cluster_net *net;
+    struct probe *next; /* of the endpoint's */
     uint32_t from;
-    uint64_t life;
     char address[WDB_MEMBER_ADDRESS_MAX + 1];
     void (*done)(void *arg, int code, const char *message,
                  const struct wdb_member *member, uint64_t cluster_id);
     void *arg;
+    bool is_told;
 };
 
 /* Something to tell a node of a peer. */
@@ -394,12 +395,26 @@ static void run_off_loop(void *context, void (*work)(void *arg),
                                 arg);
 }
 
+/* No member: it failed. */
+static void tell_probe(struct probe *probe, const char *message,
+                       const struct wdb_member *member, uint64_t cluster_id)
+{
+    struct probe **link = &probe->net->endpoints[probe->from].probes;
+    while (*link != probe) {
+        link = &(*link)->next;
+    }
+    *link = probe->next;
+    probe->is_told = true;
+    probe->done(probe->arg, member == NULL ? WALKERDB_EIO : 0, message, member,
+                cluster_id);
+}
+
 static void probe_arrives(void *context, void *arg, bool happens)
 {
     struct cluster_net *net = context;
     struct probe *probe = arg;
     const struct cluster_endpoint *from = &net->endpoints[probe->from];
-    if (happens && from->is_up && from->life == probe->life) {
+    if (happens && !probe->is_told) {
         const struct cluster_endpoint *found = NULL;
         for (uint32_t i = 0; i < net->count; i++) {
             const struct cluster_endpoint *end = &net->endpoints[i];
@@ -410,13 +425,13 @@ static void probe_arrives(void *context, void *arg, bool happens)
             }
         }
         if (found == NULL) {
-            probe->done(probe->arg, WALKERDB_EIO, "nobody answers", NULL, 0);
+            tell_probe(probe, "nobody answers", NULL, 0);
         } else {
             struct wdb_member member;
             uint64_t cluster_id;
             net->callbacks.describe(net->callbacks.context, found->number,
                                     &member, &cluster_id);
-            probe->done(probe->arg, 0, "", &member, cluster_id);
+            tell_probe(probe, "", &member, cluster_id);
         }
     }
     free(probe);
@@ -431,8 +446,10 @@ static void probe_begin(void *context, const char *raft_address,
     struct cluster_endpoint *end = context;
     struct cluster_net *net = end->net;
     struct probe *probe = made(sizeof(*probe));
+    probe->net = net;
     probe->from = end->number;
-    probe->life = end->life;
+    probe->next = end->probes;
+    end->probes = probe;
     probe->done = done;
     probe->arg = arg;
     snprintf(probe->address, sizeof(probe->address), "%s", raft_address);
@@ -628,6 +645,14 @@ void cluster_net_down(struct cluster_net *net, uint32_t node)
     for (uint32_t i = 0; i < net->count; i++) {
         cluster_net_break(net, node, i);
         cluster_net_break(net, i, node);
+    }
+}
+
+void cluster_net_stop(struct cluster_net *net, uint32_t node)
+{
+    struct cluster_endpoint *end = &net->endpoints[node];
+    while (end->probes != NULL) {
+        tell_probe(end->probes, "the node stops", NULL, 0);
     }
 }
 

@@ -81,6 +81,7 @@ struct cluster_endpoint {
     char address[WDB_MEMBER_ADDRESS_MAX + 1];
     bool wanted[CLUSTER_NODES_MAX]; /* to be dialed */
     struct wdb_peers peers;
+    struct probe *probes; /* that were not told */
     struct cluster_link links[CLUSTER_NODES_MAX][WDB_CHANNEL_COUNT];
     bool is_blocked[CLUSTER_NODES_MAX];  /* towards */
     uint64_t slow_ns[CLUSTER_NODES_MAX]; /* towards: so much later */
@@ -113,6 +114,8 @@ void cluster_net_up(struct cluster_net *net, uint32_t node, wdb_node_id id,
                     const char *address);
 /* It is gone: its connections break. */
 void cluster_net_down(struct cluster_net *net, uint32_t node);
+/* Its loop ends: the probes that are under way are told. */
+void cluster_net_stop(struct cluster_net *net, uint32_t node);
 const struct wdb_peers *cluster_net_peers(struct cluster_net *net,
                                           uint32_t node);
 /* A node that is paused takes nothing; it waits. */

@@ -648,6 +648,7 @@ void cluster_node_end(struct cluster_node *node, enum cluster_end how)
         }
     }
     wdb_raft_stop(node->raft);
+    cluster_net_stop(&cluster->net, node->number);
     finish_jobs(node);
     free_orphans(node);
     wdb_assert(node->orphan_count == 0);
