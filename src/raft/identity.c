@@ -344,6 +344,19 @@ void wdb_identity_close(struct wdb_identity *identity)
     }
 }
 
+int wdb_identity_renew(struct wdb_identity *identity, const char *dir,
+                       char **message_out)
+{
+    struct wdb_env *env = identity->env;
+    char name[WDB_MEMBER_NAME_MAX + 1];
+    memcpy(name, identity->name, sizeof(name));
+    *message_out = NULL;
+    wdb_identity_close(identity);
+    const int rc = create(env, dir, name);
+    return rc == 0 ? wdb_identity_open(env, dir, name, identity, message_out)
+                   : rc;
+}
+
 int wdb_identity_store(struct wdb_identity *identity)
 {
     if (identity->file == NULL) {

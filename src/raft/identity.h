@@ -59,6 +59,11 @@ WDB_MUST_CHECK int wdb_identity_open(struct wdb_env *env, const char *dir,
                                      const char *name, struct wdb_identity *out,
                                      char **message_out);
 void wdb_identity_close(struct wdb_identity *identity);
+/* Put a new one with a random id in the place of this one in dir, as if there had
+ * been none: for a node that was never in a cluster. Errors as of open; then
+ * *identity is closed, and the file has the old or the new one. */
+WDB_MUST_CHECK int wdb_identity_renew(struct wdb_identity *identity,
+                                      const char *dir, char **message_out);
 /* Write all fields durably. Asserts that the term does not fall, and that a
  * vote does not change in its term. EIO: the node must stop; what is in the file
  * is the old or the new state, and every later store says EIO, too. */

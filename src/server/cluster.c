@@ -36,6 +36,7 @@ struct wdb_server_cluster {
     struct wdb_file *raft_lock; /* nobody else has -raftdir in use */
     struct wdb_identity identity;
     bool has_identity;
+    uint64_t dir_nonce; /* of the database in -dir; 0: none */
     struct wdb_peer_secret
         secret; /* never changes; none: starts anew with it */
     struct wdb_raft_loop *loop;
@@ -82,6 +83,7 @@ static int look_at_dir(struct wdb_server_cluster *c, bool *member_out,
                    c->options.dir);
     }
     *member_out = manifest.cluster;
+    c->dir_nonce = manifest.nonce;
     wdb_manifest_release(&manifest);
     return 0;
 }
@@ -243,6 +245,36 @@ static int open_secret(struct wdb_server_cluster *c, char **message_out)
     return wdb_peer_secret_load(c->secret_dir, &c->secret, message_out);
 }
 
+/* The identity is stored before the log becomes a cluster's: what lies between, in
+ * a crash, is an identity that has never voted beside a log that is standalone
+ * still. It starts over as another node, since a backup has the log's number,
+ * too. Any other identity that was in a cluster is refused. */
+static int forget_founding(struct wdb_server_cluster *c, char **message_out)
+{
+    const struct wdb_identity *identity = &c->identity;
+    if (identity->log_nonce == 0) {
+        return 0;
+    }
+    if (identity->log_nonce != c->dir_nonce || identity->voted_for != 0 ||
+        identity->removed) {
+        return say(message_out, WALKERDB_EMISMATCH,
+                   "-raftdir %s belongs to a member of a cluster, but -dir "
+                   "%s does not: a member whose disk is lost may not come "
+                   "back under its id. To found a new cluster here, give an "
+                   "empty -raftdir",
+                   c->raft_dir, c->options.dir);
+    }
+    const int code = wdb_identity_renew(&c->identity, c->raft_dir, message_out);
+    if (code != 0) {
+        return say(message_out, code, "-raftdir %s: %s", c->raft_dir,
+                   walkerdb_strerror(code));
+    }
+    c->self.id = c->identity.id;
+    wdb_logger_print(c->options.logger, WDB_LOG_NOTICE,
+                     "The cluster was not founded to the end: doing it again");
+    return 0;
+}
+
 /* Open it as a standalone server would, make it the first member, close it. */
 static int found(struct wdb_server_cluster *c,
                  const struct wdb_db_options *db_options, char **message_out)
@@ -318,17 +350,8 @@ int wdb_server_cluster_new(const struct wdb_server_cluster_options *options,
     code = code == 0 ? open_secret(c, message_out) : code;
     code = code == 0 ? make_loop(c, message_out) : code;
     if (code == 0 && c->mode == WDB_CLUSTER_FOUND) {
-        if (c->identity.log_nonce != 0) {
-            code =
-                say(message_out, WALKERDB_EMISMATCH,
-                    "-raftdir %s belongs to a member of a cluster, but -dir "
-                    "%s does not: a member whose disk is lost may not come "
-                    "back under its id. To found a new cluster here, give an "
-                    "empty -raftdir",
-                    c->raft_dir, options->dir);
-        } else {
-            code = found(c, db_options, message_out);
-        }
+        code = forget_founding(c, message_out);
+        code = code == 0 ? found(c, db_options, message_out) : code;
     }
     if (code != 0) {
         wdb_server_cluster_free(c);

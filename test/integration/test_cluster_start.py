@@ -10,6 +10,7 @@ import sys
 import tempfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
+import wdbformat
 from cluster import Cluster
 from wdbtest import ROOT, Server, check, check_eq, free_port, main, wait_for
 
@@ -121,6 +122,41 @@ def test_row_6_to_8():
             check_eq(made.node.stop(), 0)
             made.start(None, "true")
             serves(made, None if kind == "empty" else b"before")
+
+
+def interrupt_founding(node, **changes):
+    """The identity as founding stores it, before it makes the log a cluster's."""
+    with open(os.path.join(node.dir, "MANIFEST"), "rb") as file:
+        nonce = wdbformat.read_manifest(file.read())["nonce"]
+    if isinstance(nonce, str):
+        nonce = int(nonce, 16)
+    path = os.path.join(node.raft_dir, "raft-identity")
+    with open(path, "rb") as file:
+        data = bytearray(file.read())
+    values = {"cluster_id": 99, "nonce": nonce, "term": 1, "voted_for": 0}
+    values.update(changes)
+    for at in (0, 4096):
+        data[at:at + 512] = wdbformat.make_identity_slot(bytes(data[at:at + 512]), **values)
+    with open(path, "wb") as file:
+        file.write(data)
+
+
+def test_row_7_after_a_crash():
+    """A founding that was interrupted is begun again, under another node id; an
+    identity that has voted, or is of another log, is refused."""
+    for changes in ({}, {"voted_for": 5}, {"nonce": 5}):
+        with Made("standalone") as made:
+            made.start(None, None)
+            refused(made.node, "bootstrap")  # leaves an identity
+            interrupt_founding(made.node, **changes)
+            made.start(None, "true")
+            if changes:
+                refused(made.node, "belongs to a member")
+                continue
+            serves(made, b"before")
+            check_eq(made.node.stop(), 0)
+            made.start(None, "true")
+            serves(made, b"before")
 
 
 def test_row_7_takes_others_in():

@@ -127,6 +127,93 @@ static void fails(void *context, int error, const char *message)
     (void)message;
 }
 
+static void copy_file(const char *from, const char *to)
+{
+    char buffer[1 << 16];
+    FILE *in = fopen(from, "rb"), *out = fopen(to, "wb");
+    CHECK(in != NULL && out != NULL);
+    const size_t size = fread(buffer, 1, sizeof(buffer), in);
+    CHECK(size < sizeof(buffer));
+    CHECK_EQ(fwrite(buffer, 1, size, out), size);
+    CHECK_EQ(fclose(in), 0);
+    CHECK_EQ(fclose(out), 0);
+}
+
+static void no_members(void *context, const struct wdb_member *members,
+                       uint32_t count)
+{
+    (void)context;
+    (void)members;
+    (void)count;
+}
+
+static void run_at_once(void *context, void (*work)(void *arg),
+                        void (*done)(void *arg), void *arg)
+{
+    (void)context;
+    work(arg);
+    done(arg);
+}
+
+/* A crash between the identity and the manifest: the log has the first
+ * configuration, and is standalone. It is founded again, as another node, and the
+ * later configuration counts. */
+TEST(raft_found_again_after_a_crash)
+{
+    struct place p;
+    char *message = NULL;
+    char path[512], copy[512];
+    open_place(&p);
+    wdb_db_close(p.db);
+    p.dir = test_tmpdir();
+    open_db(&p, false);
+    wdb_db_close(p.db);
+    snprintf(path, sizeof(path), "%s/MANIFEST", p.dir);
+    snprintf(copy, sizeof(copy), "%s/before", p.dir);
+    copy_file(path, copy);
+    const char *raft_dir = test_tmpdir();
+    wdb_identity_close(&p.identity);
+    CHECK_EQ(wdb_identity_open(p.env, raft_dir, "one", &p.identity, &message),
+             0);
+    open_db(&p, false);
+    CHECK_EQ(wdb_raft_found(p.db, &p.identity, &p.self), 0);
+    wdb_db_close(p.db);
+    copy_file(copy, path);
+    const uint64_t id = p.identity.id, cluster_id = p.identity.cluster_id;
+    CHECK_EQ(wdb_identity_renew(&p.identity, raft_dir, &message), 0);
+    CHECK(p.identity.id != id && p.identity.id != 0);
+    CHECK(p.identity.log_nonce == 0 && p.identity.term == 0);
+    CHECK_STR(p.identity.name, "one");
+    p.self.id = p.identity.id;
+    open_db(&p, false);
+    CHECK_EQ(wdb_raft_found(p.db, &p.identity, &p.self), 0);
+    CHECK(p.identity.cluster_id != cluster_id);
+    wdb_db_close(p.db);
+    open_db(&p, true);
+    struct wdb_raft_options options;
+    struct wdb_raft *raft;
+    wdb_raft_options_init(&options);
+    static const struct wdb_logger silent = {0};
+    static const struct wdb_peers_ops no_ops = {.set_members = no_members,
+                                                .run_off_loop = run_at_once};
+    const struct wdb_peers peers = {.ops = &no_ops};
+    options.db = p.db;
+    options.env = p.env;
+    options.logger = &silent;
+    options.identity = &p.identity;
+    options.peers = &peers;
+    options.on_work = nothing;
+    options.on_gate = nothing;
+    options.on_failure = fails;
+    REQUIRE_EQ(wdb_raft_new(&options, &raft, &message), 0);
+    struct wdb_raft_status status;
+    wdb_raft_status(raft, &status);
+    REQUIRE_EQ(status.peer_count, 1);
+    CHECK_EQ(status.peers[0].member.id, p.self.id);
+    wdb_raft_free(raft);
+    close_place(&p);
+}
+
 /* A log that ends before the base is refused with what to do, not asserted. */
 TEST(raft_start_refuses_a_log_that_ends_before_its_base)
 {
