@@ -59,6 +59,8 @@ enum {
 };
 
 /* Bits of notify-keyspace-events (its number). */
+#define WDB_IO_THREADS_MAX 128 /* workers */
+
 #define WDB_NOTIFY_KEYSPACE (1u << 0)  /* K */
 #define WDB_NOTIFY_KEYEVENT (1u << 1)  /* E */
 #define WDB_NOTIFY_GENERIC  (1u << 2)  /* g */

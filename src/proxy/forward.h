@@ -12,7 +12,7 @@
 #include "cmd/forward.h"
 #include "proxy/proxy.h"
 
-#define WDB_FORWARDER_PARTS_MAX 64
+#define WDB_FORWARDER_PARTS_MAX WDB_IO_THREADS_MAX
 
 struct wdb_forwarder {
     struct wdb_forward hook; /* for context->forward */

@@ -384,6 +384,12 @@ def test_table_is_complete():
     check_eq(rows - covered, set())
 
 
+def test_most_io_threads():
+    """A member starts with as many threads as the setting allows."""
+    with Cluster(1, args=["--io-threads", "128"]) as cluster:
+        check_eq(cluster.leader().cmd("SET", "a", "1"), "OK")
+
+
 def test_temporary_path():
     """~ and relative paths in the command line work as the shell leaves them."""
     place = tempfile.mkdtemp(prefix="walkerdb-it-")
