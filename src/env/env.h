@@ -115,6 +115,9 @@ struct wdb_file {
 /* The real environment; one instance serves a process, or several do.
  * Installs the SIGBUS handler with the first mapping. ENOMEM. */
 WDB_MUST_CHECK int wdb_env_posix_new(struct wdb_env **out);
+/* Make a directory and those above it that are missing; the names of new ones are
+ * durable then. EIO, errno says why. */
+WDB_MUST_CHECK int wdb_env_posix_make_dirs(const char *path);
 void wdb_env_posix_free(struct wdb_env *env);
 
 /* --- helpers over the table, same for every environment (env.c) ----------- */

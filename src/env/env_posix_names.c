@@ -52,6 +52,46 @@ int wdb_posix_mkdir(struct wdb_env *env, const char *path)
     return mkdir(path, DIR_MODE) == 0 ? 0 : wdb_posix_error(errno);
 }
 
+/* The directory that holds this name is on the disk; errno says why not. */
+static int sync_parent(char *path)
+{
+    char *slash = strrchr(path, '/');
+    const char *parent = slash == NULL ? "." : slash == path ? "/" : path;
+    if (slash != NULL && slash != path) {
+        *slash = '\0';
+    }
+    const int fd = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) {
+        return -1;
+    }
+    const int rc = fsync(fd);
+    const int error = errno;
+    close(fd);
+    errno = error;
+    return rc;
+}
+
+int wdb_env_posix_make_dirs(const char *path)
+{
+    char part[WDB_PATH_SIZE_MAX];
+    const size_t size = strlen(path);
+    if (size >= sizeof(part)) {
+        errno = ENAMETOOLONG;
+        return WALKERDB_EIO;
+    }
+    for (size_t i = 1; i <= size; i++) {
+        if ((path[i] != '/' && path[i] != '\0') || path[i - 1] == '/') {
+            continue;
+        }
+        memcpy(part, path, i);
+        part[i] = '\0';
+        if (mkdir(part, 0750) == 0 ? sync_parent(part) != 0 : errno != EEXIST) {
+            return WALKERDB_EIO;
+        }
+    }
+    return 0;
+}
+
 int wdb_posix_rmdir(struct wdb_env *env, const char *path)
 {
     (void)env;

@@ -177,21 +177,10 @@ int wdb_peer_secret_load(const char *dir, struct wdb_peer_secret *out,
 
 static int make_dir(const char *dir, char **message_out)
 {
-    char part[WDB_PATH_SIZE_MAX];
-    size_t size = strlen(dir);
-    for (size_t i = 1; i <= size; i++) {
-        if (dir[i] != '/' && dir[i] != '\0') {
-            continue;
-        }
-        memcpy(part, dir, i);
-        part[i] = '\0';
-        if (mkdir(part, 0750) != 0 && errno != EEXIST) {
-            return fail(message_out, code_of(errno),
-                        "can't make the directory %s: %s", part,
-                        strerror(errno));
-        }
-    }
-    return 0;
+    return wdb_env_posix_make_dirs(dir) == 0
+               ? 0
+               : fail(message_out, code_of(errno),
+                      "can't make the directory %s: %s", dir, strerror(errno));
 }
 
 /* A new file with this content, durable; errno says what went wrong. */

@@ -210,7 +210,7 @@ static int open_identity(struct wdb_server_cluster *c, char **message_out)
         wdb_env_join(c->raft_dir, c->options.dir, "raft") != 0) {
         return say(message_out, WALKERDB_ETOOBIG, "-dir is too long");
     }
-    if (wdb_process_make_dirs(c->raft_dir) != 0) {
+    if (wdb_env_posix_make_dirs(c->raft_dir) != 0) {
         return say(message_out, WALKERDB_EIO, "can't make -raftdir %s: %s",
                    c->raft_dir, strerror(errno));
     }

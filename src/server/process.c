@@ -83,27 +83,6 @@ uint64_t wdb_process_reserve_files(uint64_t clients)
     return limit.rlim_cur > OWN_FILES ? limit.rlim_cur - OWN_FILES : 1;
 }
 
-int wdb_process_make_dirs(const char *path)
-{
-    char part[WDB_PATH_SIZE_MAX];
-    size_t size = strlen(path);
-    if (size >= sizeof(part)) {
-        errno = ENAMETOOLONG;
-        return WALKERDB_EIO;
-    }
-    for (size_t i = 1; i <= size; i++) {
-        if (path[i] != '/' && path[i] != '\0') {
-            continue;
-        }
-        memcpy(part, path, i);
-        part[i] = '\0';
-        if (mkdir(part, 0750) != 0 && errno != EEXIST) {
-            return WALKERDB_EIO;
-        }
-    }
-    return 0;
-}
-
 /* --- systemd ------------------------------------------------------------------------ */
 
 bool wdb_process_notify(const char *state)

@@ -17,8 +17,6 @@ WDB_MUST_CHECK int wdb_process_write_pid(const char *path);
  * Thread: any.
  */
 uint64_t wdb_process_reserve_files(uint64_t clients);
-/* Make a directory and those above it that are missing; EIO, errno says why. */
-WDB_MUST_CHECK int wdb_process_make_dirs(const char *path);
 /* Tell the service manager ("READY=1"), if there is one: a datagram to
  * $NOTIFY_SOCKET. Thread: any. True if it was sent. */
 bool wdb_process_notify(const char *state);

@@ -135,7 +135,7 @@ static int open_database(struct wdb_server *server, char **message_out)
     struct wdb_db_options options;
     struct wdb_env *env = server->env;
     wdb_server_options(server->config, env, server->dir, &options);
-    if (wdb_process_make_dirs(server->dir) != 0) {
+    if (wdb_env_posix_make_dirs(server->dir) != 0) {
         char what[WDB_PATH_SIZE_MAX + 64];
         snprintf(what, sizeof(what), "can't make the directory %s",
                  server->dir);

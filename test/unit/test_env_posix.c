@@ -285,6 +285,31 @@ TEST(full_device)
     wdb_env_posix_free(env);
 }
 
+/* Directories that are missing are made, from an absolute or a relative path; a
+ * file in the way is told by errno. */
+TEST(make_dirs)
+{
+    char path[512], before[512];
+    struct stat status;
+    snprintf(path, sizeof(path), "%s/a/b//c/", test_tmpdir());
+    for (int i = 0; i < 2; i++) {
+        CHECK_EQ(wdb_env_posix_make_dirs(path), 0);
+        CHECK(stat(path, &status) == 0 && S_ISDIR(status.st_mode));
+        CHECK_EQ(status.st_mode & 07, 0);
+    }
+    REQUIRE(getcwd(before, sizeof(before)) != NULL);
+    REQUIRE_EQ(chdir(path), 0);
+    CHECK_EQ(wdb_env_posix_make_dirs("d/e"), 0);
+    CHECK_EQ(wdb_env_posix_make_dirs("./f"), 0);
+    CHECK(stat("d/e", &status) == 0 && stat("f", &status) == 0);
+    FILE *file = fopen("g", "w");
+    REQUIRE(file != NULL);
+    fclose(file);
+    CHECK_EQ(wdb_env_posix_make_dirs("g/h"), WALKERDB_EIO);
+    CHECK_EQ(errno, ENOTDIR);
+    REQUIRE_EQ(chdir(before), 0);
+}
+
 /* Files and directories are for their owner alone. */
 TEST(files_are_private)
 {
