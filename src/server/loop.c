@@ -20,22 +20,45 @@
 
 /* --- stopping ------------------------------------------------------------------------ */
 
+/* Nothing that waits at the gate may go out, and nothing that is gathered may be
+ * written: the files stay as they are. */
+static _Noreturn void end_failed(const struct wdb_server *server)
+{
+    unlink(server->pidfile);
+    _exit(1);
+}
+
 void wdb_server_ask_stop(struct wdb_server *server, enum wdb_stop_kind kind)
 {
     int now = atomic_load(&server->stop_kind);
     while (now < (int)kind &&
            !atomic_compare_exchange_weak(&server->stop_kind, &now, kind)) {
     }
-    uv_async_send(&server->stop_request);
+    if (!atomic_load(&server->releasing)) {
+        uv_async_send(&server->stop_request);
+    } else if (kind == WDB_STOP_FAILED) {
+        end_failed(server); /* there is no loop that hears it */
+    }
+}
+
+void wdb_server_begin_release(struct wdb_server *server)
+{
+    atomic_store(&server->releasing, true);
+    if (atomic_load(&server->stop_kind) == WDB_STOP_FAILED) {
+        end_failed(server); /* behind the end of the loop, before that */
+    }
+    for (size_t i = 0; server->has_loop && i < WDB_COUNT(server->signals);
+         i++) {
+        if (server->signals[i].signum != SIGHUP) {
+            uv_signal_stop(&server->signals[i]); /* the default is back */
+        }
+    }
 }
 
 static void end_loop(struct wdb_server *server)
 {
     if (atomic_load(&server->stop_kind) == WDB_STOP_FAILED) {
-        /* Nothing that waits at the gate may go out, and nothing that is
-         * gathered may be written: the files stay as they are. */
-        unlink(server->pidfile);
-        _exit(1);
+        end_failed(server);
     }
     if (atomic_load(&server->stop_kind) == WDB_STOP_ANEW) {
         wdb_logger_print(&server->log_file.logger, WDB_LOG_NOTICE,
@@ -203,13 +226,12 @@ int wdb_server_loop_init(struct wdb_server *server)
     return 0;
 }
 
-int wdb_server_run(struct wdb_server *server)
+void wdb_server_run(struct wdb_server *server)
 {
     uv_timer_start(&server->timer, on_tick, TICK_MS, TICK_MS);
     /* Somebody may have asked before the loop began. */
     uv_async_send(&server->stop_request);
     uv_run(&server->loop, UV_RUN_DEFAULT);
-    return atomic_load(&server->exit_code);
 }
 
 static void close_handle(uv_handle_t *handle, void *context)

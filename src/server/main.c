@@ -61,18 +61,20 @@ static int prepare(struct wdb_server *server)
 static int serve_once(struct wdb_server *server)
 {
     char *message = NULL;
-    int exit_code;
     if (wdb_server_start(server, &message) == 0) {
-        exit_code = wdb_server_run(server);
+        wdb_server_run(server);
     } else {
         wdb_logger_print(&server->log_file.logger, WDB_LOG_WARNING, "%s",
                          message == NULL ? "out of memory" : message);
         /* Also where somebody looks who keeps the log elsewhere. */
-        exit_code = server->log_file.path[0] == '\0' ? 1 : complain(message);
+        if (server->log_file.path[0] != '\0') {
+            complain(message);
+        }
+        atomic_store(&server->exit_code, 1);
     }
     free(message);
     wdb_server_release(server);
-    return exit_code;
+    return atomic_load(&server->exit_code);
 }
 
 static int serve(struct wdb_server *server)

@@ -432,6 +432,7 @@ void wdb_server_release(struct wdb_server *server)
 {
     struct wdb_context *context = &server->context;
     struct wdb_net *net = server->net;
+    wdb_server_begin_release(server);
     atomic_store(&context->stopping, true);
     if (net != NULL && server->cluster != NULL) {
         wdb_server_cluster_resign(server->cluster);

@@ -37,8 +37,9 @@ struct wdb_server {
     uv_work_t save_job;
     bool save_failed;
     char save_error[256];
-    bool stopping;         /* main thread: the stop is under way */
-    _Atomic int stop_kind; /* enum wdb_stop_kind, the strongest asked for */
+    bool stopping;          /* main thread: the stop is under way */
+    _Atomic bool releasing; /* the main loop is no more */
+    _Atomic int stop_kind;  /* enum wdb_stop_kind, the strongest asked for */
     _Atomic int exit_code;
     uint64_t watchdog_ms, watchdog_last_ms;
     struct wdb_progress progress;
@@ -59,9 +60,11 @@ WDB_MUST_CHECK int wdb_server_start(struct wdb_server *server,
                                     char **message_out);
 /* Offline: walkerdb --force-new-cluster; returns the exit code. */
 int wdb_server_force(struct wdb_server *server, bool yes);
-/* Serve until somebody asks to stop; returns the exit code. */
-int wdb_server_run(struct wdb_server *server);
-/* Stop what runs, in order: connections, log, database. */
+/* Serve until somebody asks to stop. */
+void wdb_server_run(struct wdb_server *server);
+/* Stop what runs, in order: connections, log, database. May take seconds; SIGINT
+ * and SIGTERM end the process at once then. What fails meanwhile ends it, too,
+ * with 1. */
 void wdb_server_release(struct wdb_server *server);
 /* It was released: shall it be started anew? Then it is ready for that. */
 bool wdb_server_is_renewed(struct wdb_server *server);
@@ -70,6 +73,8 @@ void wdb_server_ask_stop(struct wdb_server *server, enum wdb_stop_kind kind);
 
 /* loop.c: signals, timer and stop requests on the main loop. */
 WDB_MUST_CHECK int wdb_server_loop_init(struct wdb_server *server);
+/* The loop has ended. */
+void wdb_server_begin_release(struct wdb_server *server);
 /* Close what the loop has, and run it until that is done. */
 void wdb_server_loop_release(struct wdb_server *server);
 
