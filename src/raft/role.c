@@ -133,7 +133,7 @@ static int append_barrier(struct wdb_raft *raft, uint64_t *index_out)
 int wdb_raft_append_barrier(void *context, uint64_t index)
 {
     struct wdb_raft *raft = context;
-    uint64_t found;
+    uint64_t found = 0;
     const int code = append_barrier(raft, &found);
     if (code == 0) {
         wdb_assert(found == index);
