@@ -322,7 +322,11 @@ static bool tell_next(struct wdb_peer_net *net)
             return true;
         }
         if (is_gone(peer)) {
-            free_peer(peer);
+            if (peer->was_connected) {
+                hang_up_dials(peer); /* the node is told first */
+            } else {
+                free_peer(peer);
+            }
             return true;
         }
     }

@@ -365,7 +365,7 @@ def test_no_majority():
             if not node.is_running():
                 node.start()
         cluster.wait_leader()
-        check(client.cmd("GET", "kept") in (b"1", b"2"))
+        wait_for(lambda: client.cmd("GET", "kept") in (b"1", b"2"), what="the value")
 
 
 def flood(node, clients):

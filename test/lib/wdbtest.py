@@ -21,6 +21,7 @@ WDB_BIN names the directory of the programs (default: build/release/bin).
 """
 
 import os
+import random
 import shutil
 import signal
 import socket
@@ -64,6 +65,9 @@ def peer(name):
     return path
 
 
+PORTS = random.SystemRandom()
+
+
 def check(condition, message="check failed"):
     if not condition:
         raise AssertionError(message)
@@ -100,9 +104,20 @@ def wait_for(condition, timeout_s=10.0, step_s=0.01, what="condition"):
 
 
 def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """Below those that the system gives to connections: nobody takes it by chance
+    before the server under test does."""
+    with open("/proc/sys/net/ipv4/ip_local_port_range", encoding="ascii") as file:
+        end = int(file.read().split()[0])
+    for _ in range(1000):
+        port = PORTS.randrange(end // 2, end)
+        with socket.socket() as s:
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                s.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                pass
+    raise AssertionError("no port is free")
 
 
 def encode(args):
