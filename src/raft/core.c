@@ -679,6 +679,14 @@ uint64_t wdb_core_index_stored(const struct wdb_core *core)
     return core->raft.last_stored;
 }
 
+uint64_t wdb_core_index_members(const struct wdb_core *core)
+{
+    const struct raft *raft = &core->raft;
+    return raft->configuration_uncommitted_index != 0
+               ? raft->configuration_uncommitted_index
+               : raft->configuration_committed_index;
+}
+
 uint64_t wdb_core_match(const struct wdb_core *core, wdb_node_id id)
 {
     raft_index index = 0;

@@ -131,6 +131,8 @@ wdb_node_id wdb_core_leader(const struct wdb_core *core);
 uint64_t wdb_core_index_last(const struct wdb_core *core);
 uint64_t wdb_core_index_committed(const struct wdb_core *core);
 uint64_t wdb_core_index_stored(const struct wdb_core *core);
+/* Of the CHANGE that is in effect, as the core sees it. */
+uint64_t wdb_core_index_members(const struct wdb_core *core);
 /* Leader: up to where this member is known to have the log; 0: unknown. */
 uint64_t wdb_core_match(const struct wdb_core *core, wdb_node_id id);
 bool wdb_core_can_change(const struct wdb_core *core);

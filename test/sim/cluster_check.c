@@ -102,6 +102,14 @@ static void check_indexes(struct cluster_node *node)
                          ", durable is only %" PRIu64,
                          wdb_core_index_stored(raft->core), durable);
     }
+    if (!raft->failed &&
+        wdb_core_index_members(raft->core) != raft->members_index) {
+        cluster_complain(node->cluster, node,
+                         "the members are those of entry %" PRIu64
+                         ", but of entry %" PRIu64 " for the core",
+                         raft->members_index,
+                         wdb_core_index_members(raft->core));
+    }
     if (raft->applied > raft->committed && raft->executed_from == UINT64_MAX) {
         cluster_complain(node->cluster, node,
                          "applied is %" PRIu64 ", committed only %" PRIu64,
