@@ -442,15 +442,6 @@ void wdb_cmd_client_kill(struct wdb_call *call)
 
 /* --- PAUSE, REPLY, switches ---------------------------------------------------- */
 
-/* While writes are held nothing expires. In a cluster only the leader lets
- * things expire, and Raft says when. */
-static void hold_expiry(struct wdb_context *context, uint64_t until_ms)
-{
-    if (context->cluster == NULL) {
-        wdb_db_expire_hold(context->db, until_ms);
-    }
-}
-
 void wdb_cmd_client_pause(struct wdb_call *call)
 {
     int64_t timeout_ms;
@@ -483,7 +474,8 @@ void wdb_cmd_client_pause(struct wdb_call *call)
     if (!paused || kind > atomic_load(&context->pause_kind)) {
         atomic_store(&context->pause_kind, kind);
     }
-    hold_expiry(context, atomic_load(&context->pause_until_ms));
+    /* While writes are held nothing expires. */
+    wdb_db_expire_hold(context->db, atomic_load(&context->pause_until_ms));
     pthread_mutex_unlock(&context->registry_lock);
     wdb_reply_ok(call->reply);
 }
@@ -492,7 +484,7 @@ void wdb_cmd_client_unpause(struct wdb_call *call)
 {
     struct wdb_context *context = call->context;
     atomic_store(&context->pause_kind, WDB_CLIENT_PAUSE_NONE);
-    hold_expiry(context, 0);
+    wdb_db_expire_hold(context->db, 0);
     pthread_mutex_lock(&context->registry_lock);
     WDB_LIST_FOREACH(node, &context->sessions)
     {

@@ -203,6 +203,8 @@ uint64_t wdb_db_expire_step(struct wdb_db *db, uint64_t budget_us);
 /* Until then nothing expires: keys that are past their time are hidden, but
  * stay (CLIENT PAUSE: no writes). 0: go on. Any thread. */
 void wdb_db_expire_hold(struct wdb_db *db, uint64_t until_ms);
+/* The same until it is said otherwise: a node that does not lead. Any thread. */
+void wdb_db_expire_stop(struct wdb_db *db, bool stopped);
 /* DEBUG SET-ACTIVE-EXPIRE. */
 void wdb_db_expire_enable(struct wdb_db *db, bool enabled);
 /* Keys that expired, lazily or actively, since the start. */

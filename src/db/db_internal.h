@@ -18,6 +18,7 @@ struct wdb_db {
     _Atomic uint32_t expire_stripe; /* where the last expire step ended */
     _Atomic bool expire_enabled;
     _Atomic uint64_t expire_hold_ms; /* before that nothing is deleted */
+    _Atomic bool expire_stopped;     /* nor while this is set */
     _Atomic uint64_t expired_count;
     uint32_t started_s;
     /* When a key was used last, in seconds, by some bits of its hash. */
@@ -40,11 +41,13 @@ void wdb_watch_judge(struct wdb_db *db, uint32_t bits, uint32_t a, uint32_t b);
 /* The transaction with all stripes ends, whatever became of it. */
 void wdb_watch_judged_end(struct wdb_db *db);
 
-/* CLIENT PAUSE holds writes, and so what expiry would write. */
+/* CLIENT PAUSE holds writes, and so what expiry would write; who does not lead a
+ * cluster writes nothing by itself. */
 static inline bool wdb_db_expire_held(const struct wdb_db *db, uint64_t now_ms)
 {
-    return now_ms <
-           atomic_load_explicit(&db->expire_hold_ms, memory_order_relaxed);
+    return now_ms < atomic_load_explicit(&db->expire_hold_ms,
+                                         memory_order_relaxed) ||
+           atomic_load_explicit(&db->expire_stopped, memory_order_relaxed);
 }
 
 /* A read found this item's value cold: remember to fetch it. */

@@ -121,6 +121,11 @@ void wdb_db_expire_hold(struct wdb_db *db, uint64_t until_ms)
     atomic_store_explicit(&db->expire_hold_ms, until_ms, memory_order_relaxed);
 }
 
+void wdb_db_expire_stop(struct wdb_db *db, bool stopped)
+{
+    atomic_store_explicit(&db->expire_stopped, stopped, memory_order_relaxed);
+}
+
 uint64_t wdb_db_expired_count(const struct wdb_db *db)
 {
     return atomic_load_explicit(&db->expired_count, memory_order_relaxed);

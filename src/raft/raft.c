@@ -198,7 +198,7 @@ int wdb_raft_new(const struct wdb_raft_options *options, struct wdb_raft **out,
     init(raft, options);
     fit_retained(raft);
     wdb_log_hold(raft->log, true);
-    wdb_db_expire_hold(raft->db, UINT64_MAX);
+    wdb_db_expire_stop(raft->db, true);
     raft->scratch = malloc(WDB_RAFT_MESSAGE_SIZE_MAX);
     int code = raft->scratch == NULL ? WALKERDB_ENOMEM : 0;
     code = code == 0 ? make_core(raft) : code;

@@ -78,7 +78,7 @@ static void take_back(struct wdb_raft *raft)
 static void lose_office(struct wdb_raft *raft)
 {
     wdb_log_hold(raft->log, true);
-    wdb_db_expire_hold(raft->db, UINT64_MAX);
+    wdb_db_expire_stop(raft->db, true);
     const bool era_kept = WDB_RAFT_MUTATED(raft, WDB_MUTATION_ERA_KEPT);
     wdb_raft_gate_lose(&raft->gate);
     if (!era_kept) {
@@ -163,10 +163,10 @@ void wdb_raft_hold(struct wdb_raft *raft, bool hold)
     if (hold) {
         atomic_store(&raft->gate.serves, false);
         wdb_log_hold(raft->log, true);
-        wdb_db_expire_hold(raft->db, UINT64_MAX);
+        wdb_db_expire_stop(raft->db, true);
     } else {
         wdb_log_hold(raft->log, false);
-        wdb_db_expire_hold(raft->db, 0);
+        wdb_db_expire_stop(raft->db, false);
         atomic_store(&raft->gate.serves, true);
     }
     raft->publish = true;
