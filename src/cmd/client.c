@@ -462,6 +462,10 @@ void wdb_cmd_client_pause(struct wdb_call *call)
         wdb_call_error(call, "ERR timeout is negative");
         return;
     }
+    if (wdb_session_is_channel(call->session)) {
+        wdb_reply_ok(call->reply); /* it is the other node's clients' */
+        return;
+    }
     struct wdb_context *context = call->context;
     uint64_t now = context->env->ops->time_ms(context->env);
     uint64_t until = now + (uint64_t)timeout_ms;
@@ -483,6 +487,10 @@ void wdb_cmd_client_pause(struct wdb_call *call)
 void wdb_cmd_client_unpause(struct wdb_call *call)
 {
     struct wdb_context *context = call->context;
+    if (wdb_session_is_channel(call->session)) {
+        wdb_reply_ok(call->reply);
+        return;
+    }
     atomic_store(&context->pause_kind, WDB_CLIENT_PAUSE_NONE);
     wdb_db_expire_hold(context->db, 0);
     pthread_mutex_lock(&context->registry_lock);

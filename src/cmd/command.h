@@ -33,8 +33,10 @@ enum wdb_command_flag {
     WDB_CMD_NO_MULTI = 1 << 18,
     WDB_CMD_NO_ASYNC_LOADING = 1 << 19,
     /* Not shown: how the dispatcher treats it. */
-    WDB_CMD_SESSION = 1 << 23,      /* changes what its session is: database,
-                                       protocol, name, ... */
+    WDB_CMD_SESSION = 1 << 23,      /* changes what its session is (database,
+                                       protocol, name, ...), or its node's
+                                       clients: in a transaction that the leader
+                                       executes it is done here, too */
     WDB_CMD_ALL_STRIPES = 1 << 24,  /* may touch any key: takes every stripe */
     WDB_CMD_NO_TXN = 1 << 25,       /* takes no lock: touches no key, or locks
                                        by itself (SCAN, admin commands) */

@@ -16,6 +16,7 @@
 #include "cmd/executor.h"
 #include "cmd/forward.h"
 #include "cmd/handlers.h"
+#include "cmd/monitor.h"
 #include "cmd/mutations.h"
 #include "cmd/slot.h"
 #include "cmd/transaction.h"
@@ -226,6 +227,27 @@ static bool asks_for_secret(const struct wdb_call *call)
                               wdb_slice("", 0));
 }
 
+/* It counts as a call of this node, of the time that it took here: none. */
+static void note_forwarded(struct wdb_call *call)
+{
+    struct wdb_multi *multi = call->session->multi;
+    if (is_exec(call) && multi != NULL) {
+        multi->begun = true;
+        for (uint32_t i = 0; i < multi->count; i++) {
+            struct wdb_call queued = *call;
+            queued.command = multi->commands[i].command;
+            queued.argc = multi->commands[i].argc;
+            queued.argv = multi->commands[i].argv;
+            wdb_executor_count(&queued, 0, false);
+        }
+    }
+    wdb_executor_count(call, 0, false);
+    if (WDB_UNLIKELY(atomic_load_explicit(&call->context->monitor_count,
+                                          memory_order_relaxed) > 0)) {
+        wdb_monitor_feed(call);
+    }
+}
+
 static enum wdb_route forward(struct wdb_call *call, enum need need)
 {
     struct wdb_session *session = call->session;
@@ -257,6 +279,7 @@ static enum wdb_route forward(struct wdb_call *call, enum need need)
         return refuse(call, "OOM out of memory, the command was not done");
     }
     session->forwarded++;
+    note_forwarded(call);
     wdb_stats_add(wdb_executor_stats(session->executor), WDB_STATS_FORWARDED,
                   1);
     if (call->command->handler == wdb_cmd_watch) {

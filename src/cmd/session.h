@@ -199,4 +199,10 @@ void wdb_session_ready(struct wdb_session *session);
 /* The connection sent this many bytes of the output's head. */
 void wdb_session_sent(struct wdb_session *session, size_t size);
 
+/* Of a client of another node, which forwards. */
+static inline bool wdb_session_is_channel(const struct wdb_session *session)
+{
+    return session->on_ready != NULL;
+}
+
 #endif
