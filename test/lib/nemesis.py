@@ -19,6 +19,7 @@ class Nemesis:
         self.windows = []
         self.counts = {}
         self.problems = []
+        self.perhaps_removed = []  # (node, its name then)
         every = ["kill_leader", "kill_follower", "kill_two", "kill_all", "pause_leader",
                  "pause_follower", "term_leader", "transfer", "merge", "double_kill"]
         if cluster.network:
@@ -187,8 +188,15 @@ class Nemesis:
         """A follower is removed and wiped, a new node takes its place."""
         old = self.follower()
         reply = self.ask("RAFT", "REMOVE", old.name)
+        if reply is None or str(reply).startswith("UNKNOWN"):
+            self.perhaps_removed.append((old, old.name))
+            return lambda: None
         if reply != "OK":
             return lambda: None
+        return self.make_anew(old)
+
+    def make_anew(self, old):
+        """On an empty disk, under a new name."""
         if old.process:
             old.kill()
         old.wipe()
@@ -211,7 +219,16 @@ class Nemesis:
                 break
             self.one(name, length)
         self.cluster.heal()
+        self.look_for_removed()
         time.sleep(max(0.0, end - time.monotonic()))
+
+    def look_for_removed(self):
+        """What was asked for without an answer may have been done."""
+        for node, name in self.perhaps_removed:
+            self.cluster.wait_leader(30)
+            names = [member["id"] for member in self.cluster.members()]
+            if node.name == name and name not in names:
+                self.make_anew(node)()
 
     def one(self, name, length):
         self.counts[name] = self.counts.get(name, 0) + 1
