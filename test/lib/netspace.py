@@ -153,7 +153,7 @@ class Network:
         run("ip", "link", "add", outer, "type", "veth", "peer", "name", "eth0",
             "netns", place.name)
         run("ip", "link", "set", outer, "master", self.name, "up")
-        inside = ["ip", "-n", place.name]
+        inside = place.prefix + ["ip"]  # "ip -n" would mount, which may not be allowed
         run(*inside, "addr", "add", place.address + "/24", "dev", "eth0")
         run(*inside, "link", "set", "eth0", "up")
         run(*inside, "link", "set", "lo", "up")
