@@ -548,6 +548,21 @@ static bool over_time(const struct wdb_connection *connection, uint64_t now_ms)
            (session->flags & (WDB_SESSION_PARKED | WDB_SESSION_MONITOR)) == 0;
 }
 
+bool wdb_connection_limit(struct wdb_connection *connection)
+{
+    struct wdb_worker *worker = connection->worker;
+    if (!over_limit(connection, uv_now(&worker->loop))) {
+        return false;
+    }
+    wdb_logger_print(worker->context->logger, WDB_LOG_WARNING,
+                     "Client %s does not read its replies: closed by "
+                     "client-output-buffer-limit",
+                     connection->session->about.address);
+    wdb_stats_add(worker->stats, WDB_STATS_OUTPUT_BUFFER_LIMIT_CLOSED, 1);
+    wdb_connection_close(connection);
+    return true;
+}
+
 void wdb_connection_tick(struct wdb_connection *connection)
 {
     struct wdb_session *session = connection->session;
@@ -557,14 +572,10 @@ void wdb_connection_tick(struct wdb_connection *connection)
         wdb_connection_reap(connection);
         return;
     }
-    if (over_limit(connection, now_ms)) {
-        wdb_logger_print(worker->context->logger, WDB_LOG_WARNING,
-                         "Client %s does not read its replies: closed by "
-                         "client-output-buffer-limit",
-                         session->about.address);
-        wdb_stats_add(worker->stats, WDB_STATS_OUTPUT_BUFFER_LIMIT_CLOSED, 1);
-        wdb_connection_close(connection);
-    } else if (over_time(connection, now_ms)) {
+    if (wdb_connection_limit(connection)) {
+        return;
+    }
+    if (over_time(connection, now_ms)) {
         wdb_stats_add(worker->stats, WDB_STATS_TIMEOUT_CLOSED, 1);
         wdb_connection_close(connection);
     } else if (session->input.size == session->input_used &&

@@ -151,6 +151,8 @@ void wdb_connection_send(struct wdb_connection *connection,
 /* Once a second: limits of idle time and of unsent output; memory that an idle
  * connection needs not. */
 void wdb_connection_tick(struct wdb_connection *connection);
+/* More unsent output than its class may have: it is closed. */
+bool wdb_connection_limit(struct wdb_connection *connection);
 /* Read nothing more. */
 void wdb_connection_quiet(struct wdb_connection *connection);
 /* Forget a closed connection once its session is not parked. */

@@ -77,12 +77,15 @@ static void close_killed(struct wdb_worker *worker)
 static void show_monitors(struct wdb_worker *worker,
                           const struct wdb_mail *mail)
 {
-    WDB_LIST_FOREACH(node, &worker->connections)
-    {
+    struct wdb_list *next;
+    for (struct wdb_list *node = worker->connections.next;
+         node != &worker->connections; node = next) {
         struct wdb_connection *connection =
             WDB_LIST_ENTRY(node, struct wdb_connection, node);
         struct wdb_session *session = connection->session;
-        if ((session->flags & WDB_SESSION_MONITOR) && !connection->closing) {
+        next = node->next;
+        if ((session->flags & WDB_SESSION_MONITOR) && !connection->closing &&
+            !wdb_connection_limit(connection)) {
             wdb_session_push(session, wdb_slice(mail->text, mail->size),
                              mail->index);
             wdb_connection_mark(connection);

@@ -241,6 +241,7 @@ static uint64_t source_turn(struct wdb_raft *raft, struct wdb_raft_peer *peer)
     if (wdb_core_match(raft->core, peer->id) >=
         wdb_transfer_source_index(peer->source)) {
         raft->snapshots_sent++;
+        wdb_pace_ended(&raft->pace, false);
         peer->pinned = true;
         peer->pinned_bytes = raft->bytes_committed;
         wdb_raft_say(raft, WDB_LOG_NOTICE,
@@ -249,7 +250,11 @@ static uint64_t source_turn(struct wdb_raft *raft, struct wdb_raft_peer *peer)
         wdb_raft_catch_up_stop_peer(raft, peer);
         return UINT64_MAX;
     }
-    if (is_silent(peer, now) || !may_pin(raft, peer)) {
+    const bool silent = is_silent(peer, now);
+    if (silent || !may_pin(raft, peer)) {
+        if (!silent) {
+            wdb_pace_ended(&raft->pace, true);
+        }
         wdb_raft_say(raft, WDB_LOG_WARNING,
                      "node %016llx does not fetch its snapshot, or too slowly: "
                      "the log behind it is not kept any longer",

@@ -39,6 +39,15 @@ static uint64_t usual(const struct wdb_pace *pace)
     return pace->usual_ns < USUAL_NS_MIN ? USUAL_NS_MIN : pace->usual_ns;
 }
 
+void wdb_pace_ended(struct wdb_pace *pace, bool too_slow)
+{
+    if (!too_slow) {
+        pace->urgency = 0;
+    } else if (pace->urgency < WDB_PACE_URGENCY_MAX) {
+        pace->urgency++;
+    }
+}
+
 uint64_t wdb_pace_rate(struct wdb_pace *pace, uint64_t at_ns)
 {
     /* An entry that is still not committed counts for what it took so far. */
@@ -54,11 +63,11 @@ uint64_t wdb_pace_rate(struct wdb_pace *pace, uint64_t at_ns)
         return pace->rate;
     }
     pace->adjusted_ns = at_ns;
+    const uint64_t least = WDB_PACE_RATE_MIN << pace->urgency;
     if (pace->rate == 0) {
-        pace->rate = WDB_PACE_RATE_FIRST;
+        pace->rate = WDB_PACE_RATE_FIRST > least ? WDB_PACE_RATE_FIRST : least;
     } else if (takes > usual(pace) + usual(pace) / 2) {
-        pace->rate = pace->rate / 2 > WDB_PACE_RATE_MIN ? pace->rate / 2
-                                                        : WDB_PACE_RATE_MIN;
+        pace->rate = pace->rate / 2 > least ? pace->rate / 2 : least;
     } else {
         pace->rate += WDB_PACE_RATE_STEP;
     }
