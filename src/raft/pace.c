@@ -65,11 +65,14 @@ uint64_t wdb_pace_rate(struct wdb_pace *pace, uint64_t at_ns)
     pace->adjusted_ns = at_ns;
     const uint64_t least = WDB_PACE_RATE_MIN << pace->urgency;
     if (pace->rate == 0) {
-        pace->rate = WDB_PACE_RATE_FIRST > least ? WDB_PACE_RATE_FIRST : least;
+        pace->rate = WDB_PACE_RATE_FIRST;
     } else if (takes > usual(pace) + usual(pace) / 2) {
-        pace->rate = pace->rate / 2 > least ? pace->rate / 2 : least;
+        pace->rate /= 2;
     } else {
         pace->rate += WDB_PACE_RATE_STEP;
+    }
+    if (pace->rate < least) {
+        pace->rate = least;
     }
     return pace->rate;
 }

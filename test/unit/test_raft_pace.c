@@ -62,3 +62,25 @@ TEST(pace_stuck_commit)
     }
     CHECK_EQ(rate, WDB_PACE_RATE_MIN);
 }
+
+/* After each transfer that was too slow the least rate is twice as high, up to a
+ * limit, and the usual one again after one that came through. */
+TEST(pace_urgency)
+{
+    struct wdb_pace pace = {0};
+    uint64_t now = 1000 * MS;
+    (void)write_for(&pace, &now, 500, 2 * MS, false);
+    (void)write_for(&pace, &now, 2000, 8 * MS, true);
+    for (int i = 1; i <= 3; i++) {
+        wdb_pace_ended(&pace, true);
+        CHECK_EQ(write_for(&pace, &now, 1000, 8 * MS, true),
+                 WDB_PACE_RATE_MIN << i);
+    }
+    for (int i = 0; i < 100; i++) {
+        wdb_pace_ended(&pace, true);
+    }
+    CHECK_EQ(write_for(&pace, &now, 1000, 8 * MS, true),
+             WDB_PACE_RATE_MIN << WDB_PACE_URGENCY_MAX);
+    wdb_pace_ended(&pace, false);
+    CHECK_EQ(write_for(&pace, &now, 3000, 8 * MS, true), WDB_PACE_RATE_MIN);
+}
